@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint types docs wheel-check install clean
+.PHONY: help demo test test-fast lint types docs site wheel-check install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ types: $(STAMP)  ## check types
 
 docs: $(STAMP)  ## fill the tables of README.md and docs/ from docs/results
 	$(BIN)/python tools/docs_tables.py
+
+site: $(STAMP)  ## build the docs as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel-check: $(STAMP)  ## build the wheel; it must hold every package, no top-level name but edgefel, and networks that run
 	$(BIN)/python tools/check_wheel.py

@@ -97,7 +97,9 @@ def _open_files(manifest: Manifest, threads: int, opened: ExitStack) -> dict[str
     for file in manifest.files:
         if file.kind == "onnx":
             manifest.verify(file)
-            session = Session.open(manifest.folder, file.precision, "onnxruntime", threads, force=True)
+            session = Session.open(
+                manifest.folder, file.precision, "onnxruntime", threads, force=True, advise=False
+            )
             runs[file.precision] = partial(_probabilities, opened.enter_context(session))
     return runs
 

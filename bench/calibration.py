@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.results import check_counts, check_names
 from edgefel.bench.sessions import own_peak_mb
+from edgefel.calib.thresholds import DEFAULT_METHOD
 from edgefel.files.unfinished import claimed_folder
+from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.workers import usable_cores, worker_pool
 
-MODEL, IMAGES, METHOD = "arbex", 512, "mse"
+MODEL, IMAGES, METHOD = "arbex", 512, DEFAULT_METHOD
 
 
 def calibration_speed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from edgefel import __version__
 from edgefel.bench.results import Row, make_row
 from edgefel.runtime.doctor.machine import Machine, installed_version
 from edgefel.runtime.telemetry.board import Board
-from edgefel.runtime.telemetry.sysfs import below, read_text
+from edgefel.runtime.telemetry.sysfs import below, cpu_name, read_text
 from edgefel.text import counted
 from edgefel.workers import usable_cores
 
@@ -66,12 +65,6 @@ def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict
         | {name: found for name in packages if (found := installed_version(name)) is not None},
         "commit": commit(),
     }
-
-
-def cpu_name(root: Path = Path("/")) -> str:
-    """What the processor calls itself."""
-    name = re.search(r"^model name\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)
-    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

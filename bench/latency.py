@@ -18,7 +18,8 @@ from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
-from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_faces
+from edgefel.runtime.labelling import Thresholds, check_labelling, labelled_faces
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.session import Session
 from edgefel.runtime.telemetry.board import Board
 from edgefel.text import counted
@@ -212,7 +213,7 @@ class Pipeline:
         cut = crops(self._image, boxes, session.manifest.preprocessing.resize)
         aligned = clock()
         predictions = session(cut, record)
-        labelled = labelled_faces(boxes, cut, predictions, session)
+        labelled = labelled_faces(boxes, cut, predictions, session, Thresholds())
         end = clock()
         rest = max(1, end - aligned - sum(stages.values()))
         self._calls.append(

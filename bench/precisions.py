@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.results import Row
 from edgefel.bench.timer import TimingPlan
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 MODEL = "arbex"
 EAGER = "PyTorch eager"

@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "ablation": ("diverged",),
     "kernels": (),
     "kernel-model": ("bound_us", "instructions_per_unit"),
+    "quantizers": (),
 }
 TIMING_FIELDS = ("p50", "p90", "p95", "p99", "mean", "min", "runs")
 # as `check_shape` takes them

@@ -22,7 +22,7 @@ from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Array
-from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, BundleFile, Manifest, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
 
@@ -138,7 +138,13 @@ def open_bundle(folder: str | os.PathLike[str], options: BundleOptions, threads:
                     raise EdgefelError(f"{manifest.folder}: backend {name} cannot run it here: {reason}")
                 for file in own:
                     session = Session.open(
-                        folder, file.precision, name, threads, options.force, max_batch=max(options.batches)
+                        folder,
+                        file.precision,
+                        name,
+                        threads,
+                        options.force,
+                        max_batch=max(options.batches),
+                        advise=False,
                     )
                     sessions[Key(file.precision, name)] = stack.enter_context(session)
             except EdgefelError as error:
@@ -160,6 +166,9 @@ def _usable(manifest: Manifest, options: BundleOptions, skipped: dict[str, str])
     files = []
     for file in manifest.files:
         if file.precision not in (options.precisions or there):
+            continue
+        if file.kind == "onnx" and file.precision in ENGINE_FORMATS:
+            skipped[file.name] = "it is for TensorRT alone; 'edgefel engine' builds an engine of it"
             continue
         try:
             if not options.force:
@@ -226,7 +235,7 @@ def _reference(opened: OpenBundle, batch: Array) -> Array | None:
         return opened.sessions[REFERENCE].run(batch).probabilities
     if all((file.precision, file.kind) != (REFERENCE.precision, "onnx") for file in opened.manifest.files):
         return None
-    with Session.open(opened.manifest.folder, *REFERENCE, force=True) as session:
+    with Session.open(opened.manifest.folder, *REFERENCE, force=True, advise=False) as session:
         return session.run(batch).probabilities
 
 
@@ -261,7 +270,7 @@ _MEMORY_OF_SESSION = """
 import sys
 from edgefel.runtime.session import Session
 folder, precision, backend, threads, batch = sys.argv[1:]
-with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch)) as session:
+with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch), advise=False) as session:
     session.warm_up(batches=[int(batch)])
 """
 

@@ -27,7 +27,6 @@ import numpy as np
 import onnxruntime
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.timer import opencv_threads
 from edgefel.data.labels import same_class
 from edgefel.data.synthetic.video import read_truth
@@ -40,6 +39,7 @@ from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 from edgefel.runtime.stream.sinks import JsonLines
 from edgefel.runtime.telemetry.board import process_memory_mb
+from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 MIN_FACE = 0.15
@@ -282,10 +282,10 @@ def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> dict[str, An
         "strays": strays,
         "tracks": tracks,
         "changes": changes,
-        "agreement": _share(same_class(row.face.face.label, row.drawn) for row in settled),
-        "raw_agreement": _share(same_class(row.face.raw.label, row.drawn) for row in settled),
-        "flickers": _flickers(seen, changes, lambda row: row.face.face.label),
-        "raw_flickers": _flickers(seen, changes, lambda row: row.face.raw.label),
+        "agreement": _share(same_class(row.face.face.top_label, row.drawn) for row in settled),
+        "raw_agreement": _share(same_class(row.face.raw.top_label, row.drawn) for row in settled),
+        "flickers": _flickers(seen, changes, lambda row: row.face.face.top_label),
+        "raw_flickers": _flickers(seen, changes, lambda row: row.face.raw.top_label),
         "keeps_identity": len(numbers) == len(set(numbers)) == len(tracks) and all(tracks),
         "slowest_change_s": None if None in delays else max(delays, default=0.0),
     }
@@ -314,7 +314,7 @@ def _change_seen(change: dict[str, Any], rows: Sequence[_Seen]) -> dict[str, Any
     """
 
     def shows(row: _Seen) -> bool:
-        return same_class(row.face.face.label, change["to"])
+        return same_class(row.face.face.top_label, change["to"])
 
     delay = None
     for number, row in enumerate(rows):

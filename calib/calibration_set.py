@@ -297,15 +297,23 @@ def check_preprocessing(
         )
 
 
-def write_calibration_set(path: str | os.PathLike[str], chosen: CalibrationSet) -> None:
-    """Writes a JSON file, atomically. Raises EdgefelError if there is one."""
+def write_calibration_set(
+    path: str | os.PathLike[str], chosen: CalibrationSet, *, portable: bool = False
+) -> None:
+    """Writes a JSON file, atomically. Raises EdgefelError if there is one.
+
+    The folder of the images is noted relative to the file's. portable: its name alone, for a bundle, which goes to
+    machines that have no business with the folders of this one.
+    """
     derived = {
         "counts": chosen.counts,
         "groups": chosen.groups,
         "short": list(chosen.short),
         "key": chosen.key(),
     }
-    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **chosen.to_dict()}, replace=False)
+    root = Path(chosen.root).name if portable else os.path.relpath(chosen.root, _folder(path))
+    noted = chosen.to_dict() | {"root": root.replace(os.sep, "/")}
+    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **noted}, replace=False)
 
 
 _SHAPE = {
@@ -338,7 +346,8 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         plain = ("root", "per_class", "group_cap", "seed", "labelled_by", "preprocessing", "layout")
         values: dict[str, Any] = {name: data.get(name) for name in plain}
         chosen = CalibrationSet(
-            **values,
+            # an absolute one stays what it is: files noted it so once
+            **values | {"root": os.path.normpath(_folder(path) / data["root"])},
             labels=check_labels(data["labels"], os.fspath(path)),
             images=tuple(_image(image) for image in data["images"]),
             model=None if data.get("model") is None else LabellingModel(**data["model"]),
@@ -353,6 +362,10 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     if data.get("key") != chosen.key():
         raise EdgefelError(f"{path}: was edited (its key does not match its contents); make it again")
     return chosen
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    return Path(path).resolve().parent
 
 
 def _image(entry: dict[str, Any]) -> CalibrationImage:

@@ -162,6 +162,13 @@ def activation_scales(
     return {name: np.float32(histogram.compute(method) / QMAX) for name, histogram in histograms.items()}
 
 
+def activation_ends(
+    histograms: Mapping[str, ActivationHistogram], method: CalibrationMethod
+) -> dict[str, tuple[float, float]]:
+    """The least and the largest value of every activation's asymmetric range; raises as `activation_scales` does."""
+    return {name: histogram.ends(method) for name, histogram in histograms.items()}
+
+
 def _input_shape(graph: onnx.ModelProto) -> tuple[int, ...]:
     """[3, S, S] of the input `image`."""
     for value in graph.graph.input:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.calib.thresholds import CalibrationMethod, threshold
+from edgefel.calib.image_sqnr import ImageSqnr
+from edgefel.calib.thresholds import CalibrationMethod, ends, threshold
 from edgefel.errors import EdgefelError
 
 BINS = 2048
@@ -25,11 +26,12 @@ class ActivationHistogram:
     moving to a larger one, which merges neighbouring bins: the counts depend on the values alone, not on
     their order, nor on how they were cut into batches or shared out among collectors that were merged.
 
-    `collect` adds values, `compute` gives the threshold of a method, `reset` forgets. Values are |x| because
-    quantization is symmetric.
+    `collect` adds values, `compute` gives the threshold of a method for symmetric quantization and `ends` the range for
+    asymmetric, `reset` forgets.
 
-    counts: int64 [BINS]. limit: upper edge of the last bin; 0 while every value is 0. low, high: the smallest
-    and the largest value, with sign. shape: of the activation without its first dimension.
+    counts: int64 [BINS]. negative: int64 [BINS], those of them that are of values below 0. limit: upper edge of the
+    last bin; 0 while every value is 0. low, high: the smallest and the largest value, with sign. shape: of the
+    activation without its first dimension. sqnr: of each image.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,9 +41,11 @@ class ActivationHistogram:
     def reset(self) -> None:
         """Forgets everything collected."""
         self.counts = np.zeros(BINS, dtype=np.int64)
+        self.negative = np.zeros(BINS, dtype=np.int64)
         self.limit = 0.0
         self.low, self.high = math.inf, -math.inf
         self.shape: tuple[int, ...] | None = None
+        self.sqnr = ImageSqnr()
 
     @property
     def maximum(self) -> float:
@@ -49,12 +53,19 @@ class ActivationHistogram:
         return max(self.high, -self.low, 0.0)
 
     def collect(self, values: npt.NDArray[np.float32]) -> None:
-        """Adds an activation [N, ...], float32; N may change from call to call.
+        """Adds an activation [N, ...], float32, of N images; N may change from call to call.
 
         Raises EdgefelError naming the tensor if a value is not finite, or the other dimensions have changed.
         """
         self._check_shape(values.shape[1:])
-        flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
+        for image in values:
+            own = ActivationHistogram(self.name)
+            own._count(np.ascontiguousarray(image, dtype=np.float32).ravel())
+            own.sqnr.add(own.counts, own.limit)
+            own.shape = self.shape
+            self.merge(own)
+
+    def _count(self, flat: npt.NDArray[np.float32]) -> None:
         size = min(_BLOCK, flat.size)
         magnitudes = np.empty(size, dtype=np.float32)
         bins = np.empty(size, dtype=np.int32)
@@ -81,7 +92,12 @@ class ActivationHistogram:
             # bincount wants int64; the detour over int32 is what processors convert to many at a time
             np.copyto(bins[:n], magnitudes[:n], casting="unsafe")
             np.copyto(indices[:n], bins[:n])
-            self.counts += np.bincount(indices[:n], minlength=BINS)
+            found = np.bincount(indices[:n], minlength=BINS)
+            self.counts += found
+            if high <= 0.0:
+                self.negative += found
+            elif low < 0.0:
+                self.negative += np.bincount(indices[:n][block < 0.0], minlength=BINS)
 
     def merge(self, other: ActivationHistogram) -> None:
         """Adds what another collector of the same tensor has seen, as if its values had come here."""
@@ -92,6 +108,8 @@ class ActivationHistogram:
         limit = max(self.limit, other.limit)
         self._raise_limit(limit)
         self.counts += _coarser(other.counts, other.limit, limit)
+        self.negative += _coarser(other.negative, other.limit, limit)
+        self.sqnr.merge(other.sqnr)
 
     def compute(self, method: CalibrationMethod) -> float:
         """The |x| that maps to 127, by `edgefel.calib.thresholds`.
@@ -106,7 +124,19 @@ class ActivationHistogram:
                 f"calibration: the activation {self.name!r} is {self.low + 0.0:g} everywhere, in all images; check "
                 "the checkpoint (a dead layer?) and the images (all the same or blank?)"
             )
+        if method == "sqnr":
+            return min(self.maximum, self.sqnr.best())
         return threshold(method, self.counts, self.limit, self.maximum)
+
+    def ends(self, method: CalibrationMethod) -> tuple[float, float]:
+        """The least and the largest value of an asymmetric range, least <= 0 <= largest; raises as `compute` does.
+
+        minmax: the extremes. The other methods: `edgefel.calib.thresholds.ends` within their symmetric range.
+        """
+        most = self.compute(method)
+        if method == "minmax":
+            return min(self.low, 0.0), max(self.high, 0.0)
+        return ends(most, self.counts, self.negative, self.limit, self.low, self.high)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self.shape is None:
@@ -119,6 +149,7 @@ class ActivationHistogram:
 
     def _raise_limit(self, limit: float) -> None:
         self.counts = _coarser(self.counts, self.limit, limit)
+        self.negative = _coarser(self.negative, self.limit, limit)
         self.limit = limit
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,9 +164,9 @@ def choose_images(
 ) -> ChosenImages:
     """Chooses both sets from `data`, or from synthetic faces where `data` is None.
 
-    `calibration_set`, a file of `edgefel calibrate`, fixes the images to calibrate on; `data` is then only
-    compared on, and the folder that the set was chosen from where `data` is None. layout: of `data`, as `open_dataset`
-    takes it.
+    `calibration_set`, a file of `edgefel calibrate` or of a bundle, fixes the images to calibrate on; `data` is then
+    only compared on, and the folder that the set was chosen from where `data` is None. If that folder is not where the
+    file says, its images are those of `data`. layout: of `data`, as `open_dataset` takes it.
 
     Calibration takes balanced samples of the split train, or of everything where there are no splits. The
     comparison takes images of val and test, or else any that calibration left; failing these, noise.
@@ -175,8 +176,10 @@ def choose_images(
     """
     warnings: list[str] = []
     given = read_calibration_set(calibration_set) if calibrate and calibration_set is not None else None
-    if given is not None and data is None:
-        data, layout = given.root, given.layout
+    if given is not None:
+        given = _found(given, str(calibration_set), data)
+        if data is None:
+            data, layout = given.root, given.layout
     matched: MatchedDataset | None = None
     dataset: LabelledImages
     if data is None:
@@ -218,6 +221,15 @@ def choose_images(
     )
 
 
+def _found(given: CalibrationSet, file: str, data: str | os.PathLike[str] | None) -> CalibrationSet:
+    """The set with a folder of images that is there: its own, or else `data`."""
+    if Path(given.root).exists():
+        return given
+    if data is None:
+        raise EdgefelError(f"{file}: its images are not in {given.root}; say where they are with --data")
+    return replace(given, root=str(Path(data).absolute()))
+
+
 def _given(
     given: CalibrationSet, file: str, labels: Sequence[str], warnings: list[str]
 ) -> tuple[ImageDataset, SampleChoice, dict[str, Any]]:
@@ -230,7 +242,7 @@ def _given(
         listed = ", ".join(match.only_other)
         warnings.append(f"{file}: images of classes that the model lacks calibrate too: {listed}")
     choice = SampleChoice(tuple(range(len(calibrating))), given.counts, given.short)
-    source = {"images": given.root, "counts": given.counts, "seed": given.seed, "key": given.key()}
+    source = {"images": calibrating.source, "counts": given.counts, "seed": given.seed, "key": given.key()}
     return calibrating, choice, source
 
 

@@ -25,19 +25,19 @@ class PlacementPolicy:
     quantize_residuals: where the result of a quantized Conv is added to a skip connection and read by nothing
         else, also put Q/DQ on the skip. TensorRT then computes Conv and Add in one INT8 kernel (TensorRT
         documentation, "Working with Quantized Types": Q/DQ placement recommendations).
-    single_readers: every QuantizeLinear gets one reader, a copy of it where several are there. ONNX Runtime's
-        fast integer kernels for x86 want unsigned activations; it turns signed ones into these only behind a
-        QuantizeLinear with a single reader, and leaves the Conv in float if one of its sides was not turned.
+    unsigned: activations are uint8, with the zero point of their range where one is known, see `quantize`. ONNX
+        Runtime's fast integer kernels for x86 want unsigned ones, and turn signed ones into these only behind a
+        QuantizeLinear with a single reader. TensorRT accepts int8 with the zero point 0 and nothing else.
     """
 
     name: str
     quantize_conv_outputs: bool = False
     quantize_residuals: bool = False
-    single_readers: bool = False
+    unsigned: bool = False
     float_scopes: tuple[str, ...] = ("encoder.gate", "head")
 
 
-ONNXRUNTIME = PlacementPolicy("onnxruntime", quantize_conv_outputs=True, single_readers=True)
+ONNXRUNTIME = PlacementPolicy("onnxruntime", quantize_conv_outputs=True, unsigned=True)
 TENSORRT = PlacementPolicy("tensorrt", quantize_residuals=True)
 
 

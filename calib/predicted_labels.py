@@ -68,7 +68,7 @@ def float_model_of_bundle(folder: str | os.PathLike[str], threads: int | None = 
     """Opens a bundle's FP32 ONNX file in ONNX Runtime; torch-free. Raises EdgefelError if it holds none."""
     from edgefel.runtime.session import Session
 
-    session = Session.open(folder, "fp32", "onnxruntime", threads)
+    session = Session.open(folder, "fp32", "onnxruntime", threads, advise=False)
     manifest = session.manifest
     identity = LabellingModel(manifest.model.name, session.file.name, session.file.sha256)
     return FloatModel(

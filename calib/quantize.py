@@ -1,4 +1,5 @@
-"""Writes Q/DQ nodes into an ONNX graph: symmetric INT8, weights per channel, biases left in float.
+"""Writes Q/DQ nodes into an ONNX graph: weights symmetric and per channel, biases left in float; activations signed
+and symmetric, or unsigned and asymmetric, as the placement's policy wants.
 
 The nodes are edgefel's own rather than `onnxruntime.quantization.quantize_static`'s: the placement is then
 exactly what `placement.place` says, for both runtimes, and files are the same bytes on every run.
@@ -18,20 +19,36 @@ from edgefel.calib.graph import GraphIndex, rename_inputs, set_nodes
 from edgefel.calib.placement import Placement
 from edgefel.calib.thresholds import QMAX
 
+# of uint8: the levels above the lowest, and the zero point that makes them symmetric
+LEVELS, MIDDLE = 255, 128
+
 
 def quantize(
-    model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]
+    model: onnx.ModelProto,
+    placement: Placement,
+    scales: Mapping[str, np.float32],
+    ends: Mapping[str, tuple[float, float]] | None = None,
 ) -> onnx.ModelProto:
     """A copy of the float graph with Q/DQ nodes.
 
-    `scales` holds the scale of every activation of the placement. Weights are stored as INT8 with a
-    DequantizeLinear per tensor; an activation x becomes x -> `x/QuantizeLinear` -> `x/DequantizeLinear`, and
-    `x.2/...` and so on for its further readers where the policy wants single ones. Zero points are 0
-    (TensorRT accepts no other). Raises KeyError for an activation without a scale.
+    scales: of every activation of the placement, symmetric. ends: the least and the largest value of the activations,
+    which an unsigned policy spreads its 256 levels over (`affine`); an activation without them keeps its scale, with
+    the zero point 128. Weights are stored as INT8 with a DequantizeLinear per tensor and zero points 0; an activation x
+    becomes x -> `x/QuantizeLinear` -> `x/DequantizeLinear`. Raises KeyError for an activation without a scale.
     """
     quantized = copy.deepcopy(model)
-    _Quantizer(quantized, placement, scales).run()
+    _Quantizer(quantized, placement, scales, ends or {}).run()
     return quantized
+
+
+def affine(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Scale and zero point that spread 0 to 255 over the range from `low` to `high`, which is widened to hold 0.
+
+    Zero is exact, since convolutions are padded with it: x is kept as clip(round(x / scale) + zero point, 0, 255).
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(np.float32((high - low) / LEVELS), np.finfo(np.float32).tiny)
+    return scale, np.uint8(np.clip(np.rint(-low / float(scale)), 0, LEVELS))
 
 
 def quantize_weight(
@@ -50,11 +67,16 @@ def quantize_weight(
 
 class _Quantizer:
     def __init__(
-        self, model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]
+        self,
+        model: onnx.ModelProto,
+        placement: Placement,
+        scales: Mapping[str, np.float32],
+        ends: Mapping[str, tuple[float, float]],
     ) -> None:
         self.graph = model.graph
         self.placement = placement
         self.scales = scales
+        self.ends = ends
         self.index = GraphIndex(self.graph)
         self.tensors: list[TensorProto] = []
         self.after: dict[str, list[NodeProto]] = {}
@@ -77,49 +99,32 @@ class _Quantizer:
             node for node in readers if node.name in chosen or self.placement.residuals.get(node.name) == name
         ]
         whole = name in self.placement.outputs
-        if not self.placement.policy.single_readers:
-            rename_inputs(readers if whole else in_int8, name, self._pair(name, name))
-        elif whole:
-            self._read_copies(name, readers, in_int8)
-        else:
-            for number, node in enumerate(in_int8, start=1):
-                rename_inputs([node], name, self._pair(name, name if number == 1 else f"{name}.{number}"))
-
-    def _read_copies(self, name: str, readers: list[NodeProto], in_int8: list[NodeProto]) -> None:
-        """Q/DQ for all readers of `name`, each QuantizeLinear with one reader.
-
-        Several readers share a float copy of the first pair's result; those that compute in INT8 quantize it
-        again with the same scale, which changes nothing. The copy is a Sum of one tensor, which ONNX Runtime
-        does not optimize away as it would an Identity.
-        """
-        result = self._pair(name, name)
-        if len(readers) == 1:
-            rename_inputs(readers, name, result)
-            return
-        copy = f"{name}.copy"
-        self._insert(name, [helper.make_node("Sum", [result], [copy], f"{name}/Sum")])
-        for node in readers:
-            if node not in in_int8:
-                rename_inputs([node], name, copy)
-        for number, node in enumerate(in_int8, start=2):
-            rename_inputs([node], name, self._pair(name, f"{name}.{number}", source=copy))
+        rename_inputs(readers if whole else in_int8, name, self._pair(name))
 
     def _insert(self, behind: str, nodes: list[NodeProto]) -> None:
         """Puts nodes behind the one that makes the tensor `behind`."""
         producer = self.index.producers.get(behind)
         (self.first if producer is None else self.after.setdefault(producer.name, [])).extend(nodes)
 
-    def _pair(self, name: str, prefix: str, source: str | None = None) -> str:
-        """Inserts Q and DQ with the scale of `name` on `source` (itself by default); returns the result's name."""
-        scale, zero = f"{prefix}.scale", f"{prefix}.zero"
-        self.tensors.append(numpy_helper.from_array(np.asarray(self.scales[name], dtype=np.float32), scale))
-        self.tensors.append(numpy_helper.from_array(np.asarray(0, dtype=np.int8), zero))
-        middle, result = f"{prefix}.int8", f"{prefix}.dequantized"
+    def _grid(self, name: str) -> tuple[np.float32, np.int8 | np.uint8]:
+        """Scale and zero point of an activation, the zero point in the type of its levels."""
+        scale = np.float32(self.scales[name])
+        if not self.placement.policy.unsigned:
+            return scale, np.int8(0)
+        return affine(*self.ends[name]) if name in self.ends else (scale, np.uint8(MIDDLE))
+
+    def _pair(self, name: str) -> str:
+        """Inserts Q and DQ behind `name`; returns the result's name."""
+        scale, zero = f"{name}.scale", f"{name}.zero"
+        value, level = self._grid(name)
+        self.tensors.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), scale))
+        self.tensors.append(numpy_helper.from_array(np.asarray(level), zero))
+        middle, result = f"{name}.int8", f"{name}.dequantized"
         quantizer = helper.make_node(
-            "QuantizeLinear", [source or name, scale, zero], [middle], f"{prefix}/QuantizeLinear"
+            "QuantizeLinear", [name, scale, zero], [middle], f"{name}/QuantizeLinear"
         )
         back = helper.make_node(
-            "DequantizeLinear", [middle, scale, zero], [result], f"{prefix}/DequantizeLinear"
+            "DequantizeLinear", [middle, scale, zero], [result], f"{name}/DequantizeLinear"
         )
         self._insert(name, [quantizer, back])
         return result

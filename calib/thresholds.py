@@ -1,4 +1,4 @@
-"""Clipping thresholds of activations: from a histogram of |x| to the |x| that maps to 127."""
+"""Clipping of activations: from a histogram of |x| to the |x| that maps to 127, or to both ends of a range."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-CalibrationMethod = Literal["minmax", "percentile", "mse", "entropy"]
+CalibrationMethod = Literal["sqnr", "mse", "minmax", "percentile", "entropy"]
 METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
+DEFAULT_METHOD: CalibrationMethod = "sqnr"
 QMAX = 127
 PERCENTILE = 99.99
 ENTROPY_LEVELS = 128
+# of all values, the share that may lie beyond either end of an asymmetric range
+TAIL = (1 - PERCENTILE / 100.0) / 2
 
 Counts = npt.NDArray[np.int64]
 
 
 def threshold(method: CalibrationMethod, counts: Counts, limit: float, maximum: float) -> float:
-    """The |x| that maps to 127.
+    """The |x| that maps to 127, by a method that needs no more than the histogram of all images: all but "sqnr".
 
     minmax: the largest |x|. percentile: the upper edge of the bin that holds the PERCENTILE-th percentile.
     mse: of 81 fractions of the largest |x|, the one with the least squared error of rounding and clipping.
@@ -29,6 +32,27 @@ def threshold(method: CalibrationMethod, counts: Counts, limit: float, maximum: 
         return maximum
     choose = {"percentile": _percentile, "mse": _least_squares, "entropy": _entropy}[method]
     return min(maximum, choose(counts, limit, maximum))
+
+
+def ends(
+    most: float, counts: Counts, negative: Counts, limit: float, low: float, high: float
+) -> tuple[float, float]:
+    """The least and the largest value of an asymmetric range, least <= 0 <= largest, neither beyond `most`.
+
+    On each side the value that TAIL of all values lie beyond: a long tail on one side costs the other nothing.
+
+    most: a method's threshold. counts: of |x| in equal bins from 0 to `limit`; negative: those of them with x < 0. low,
+    high: the extremes.
+    """
+
+    def end(own: Counts, extreme: float) -> float:
+        if not own.any():
+            return 0.0
+        beyond = own.sum() - np.cumsum(own)
+        position = int(np.argmax(beyond <= TAIL * counts.sum()))
+        return min(most, max(extreme, 0.0), limit * (position + 1) / len(own))
+
+    return -end(negative, -low), end(counts - negative, high)
 
 
 def entropy_threshold(counts: Counts) -> int:

@@ -13,6 +13,7 @@ import onnx
 from edgefel.calib.calibration_set import CalibrationSet, check_preprocessing, write_calibration_set
 from edgefel.calib.images import ComparedImages, choose_images, load_images
 from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.thresholds import CalibrationMethod
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
@@ -27,11 +28,14 @@ from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.precisions import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.search import SearchResult
+from edgefel.export.qat.ranges import TrainedRanges
 from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
+from edgefel.export.tensorrt.formats import check_formats
 from edgefel.files.write import atomic_folder, check_free
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import (
+    MADE_FOR,
     MANIFEST_NAME,
     OUTPUT_NAMES,
     BundleFile,
@@ -44,17 +48,19 @@ from edgefel.runtime.requirements import onnx_requirement
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
+RANGES_KEPT = "INT8 with the ranges that the checkpoint was trained with, without a calibration"
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
 
 
 @dataclass(frozen=True)
 class ExportReport:
     """A finished export: the folder's manifest, everything the user should be told, and how the precision mix
-    was found (`auto`)."""
+    was found (`auto`). notes: what is no cause for concern."""
 
     manifest: Manifest
     warnings: tuple[str, ...]
     search: SearchResult | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -75,6 +81,8 @@ def summarize(report: ExportReport) -> list[dict[str, Any]]:
             "top1_agreement": parity.get("top1_agreement"),
             "verdict": file.verdict,
             "reasons": list(parity.get("reasons", ())),
+            "accuracy": (parity.get("labels") or {}).get("accuracy"),
+            "before": parity.get("before"),
         }
         for file, parity in compared
     ]
@@ -105,9 +113,9 @@ def export_bundle(
     options = options or ExportOptions()
     _check_output(Path(output), replace)
     if options.engine:
-        load_tensorrt(
-            options.engine_options
-        )  # a missing TensorRT should not be noticed after minutes of work
+        # a missing TensorRT should not be noticed after minutes of work
+        load_tensorrt(options.engine_options)
+        check_formats(options.engine_precisions, options.engine_options, "--engine")
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:
@@ -131,10 +139,13 @@ class _Export:
         options = self.options
         self.own = Preprocessing.from_dict(self.checkpoint.preprocessing)
         self.preprocessing = exported_preprocessing(self.own, options.input_size)
+        self.ranges = TrainedRanges.of(self.checkpoint)
+        quantized = "int8" in options.precisions
+        self.trained = self.ranges if quantized and not options.recalibrate else None
         self.images = choose_images(
             self.data,
             self.checkpoint.labels,
-            calibrate="int8" in options.precisions,
+            calibrate=options.calibrates and (self.trained is None or "fp8" in options.precisions),
             per_class=options.per_class,
             group_cap=options.group_cap,
             seed=options.seed,
@@ -142,6 +153,13 @@ class _Export:
             layout=options.layout,
         )
         self.warnings: list[str] = list(self.images.warnings)
+        self.notes: list[str] = []
+        if self.trained is not None:
+            self.notes.append(f"{RANGES_KEPT}; --calibration METHOD calibrates anew")
+        elif self.ranges is not None and quantized:
+            self.warnings.append(
+                "calibrated anew: the ranges that this checkpoint was trained with are not used"
+            )
         self.files: list[BundleFile] = []
         self.search: SearchResult | None = None
         if options.auto and not self.images.labelled:
@@ -170,10 +188,10 @@ class _Export:
         for precision in self.options.engine_precisions:
             self.files.append(self._engine(precision))
         if self.calibration_set is not None:
-            write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set)
+            write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set, portable=True)
         manifest = self._manifest()
         write_manifest(self.folder, manifest)
-        return ExportReport(manifest, tuple(self.warnings), self.search)
+        return ExportReport(manifest, tuple(self.warnings), self.search, tuple(self.notes))
 
     def _gate(self) -> Gate:
         """PyTorch on images that calibration did not see."""
@@ -181,7 +199,20 @@ class _Export:
         if compared.skipped:
             named = ", ".join(compared.skipped[:3])
             self.warnings.append(f"{len(compared.skipped)} unreadable comparison images skipped: {named}")
-        return Gate(self.checkpoint, compared, self.limits, seed=self.options.seed, progress=self.progress)
+        before = None if self.ranges is None else self.ranges.before(self.checkpoint)
+        if self.ranges is not None and before is None:
+            self.warnings.append(
+                f"{self.checkpoint.path / self.ranges.original['path']}: the network before training for INT8 is not "
+                "there, so that files are not compared with it"
+            )
+        return Gate(
+            self.checkpoint,
+            compared,
+            self.limits,
+            seed=self.options.seed,
+            progress=self.progress,
+            before=before,
+        )
 
     def _load(self, indices: Sequence[int]) -> ComparedImages:
         return load_images(
@@ -226,7 +257,11 @@ class _Export:
         assert self.search is not None
         return mix_entry(self.search, self.options.max_drop, len(self.searched))
 
-    def _calibrate(self, graph: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
+    def _calibrate(
+        self, graph: onnx.ModelProto, activations: Sequence[str], method: CalibrationMethod | None = None
+    ) -> Ranges:
+        if self.trained is not None and method is None:
+            return self.trained.for_export(graph, activations)
         source = dict(self.images.sources["calibration"])
         key = None if self.calibration_set is None else self.calibration_set.key()
         if key is not None:
@@ -235,7 +270,7 @@ class _Export:
             graph,
             activations,
             self.reader,
-            self.options.method,
+            method or self.options.method,
             source,
             len(self.checkpoint.labels),
             key if self.options.cache else None,
@@ -281,8 +316,9 @@ class _Export:
                 precision=precision,
                 parity={"inputs": gate.images.source, **classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
+                made_for=MADE_FOR[precision],
                 requires=onnx_requirement(
-                    model.ir_version, opset_of(model), quantized=precision.startswith("int8")
+                    model.ir_version, opset_of(model), quantized=precision not in ("fp32", "fp16")
                 ),
             )
         )

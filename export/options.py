@@ -6,27 +6,29 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from edgefel.calib.sampling import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
-from edgefel.calib.thresholds import METHODS, CalibrationMethod
+from edgefel.calib.thresholds import DEFAULT_METHOD, METHODS, CalibrationMethod
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import DEFAULT_OPSET
 from edgefel.export.precision.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
 from edgefel.export.tensorrt.engine import EngineOptions
-from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
+from edgefel.runtime.manifest import ENGINE_FORMATS, NEEDED_OUTPUTS, OUTPUT_NAMES
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", *ENGINE_FORMATS)
+CALIBRATED = ("int8", "fp8")
 ATTENTIONS = ("decomposed", "onnx-attention", "plugin")
 PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. precisions: any of fp32, fp16, int8. engine: build a TensorRT engine of each.
+    """What to export. precisions: any of PRECISIONS. engine: build a TensorRT engine of each.
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
     per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
-    first two. layout: of the data set, as `open_dataset` takes it. seed: choice of images. parity_images: how many
-    held-out images of the data every file is compared on, evenly from its classes; 32 at most where there is no data.
+    first two. recalibrate: calibrate although the checkpoint was trained for INT8 and has ranges. layout: of the data
+    set, as `open_dataset` takes it. seed: choice of images. parity_images: how many held-out images of the data every
+    file is compared on, evenly from its classes; 32 at most where there is no data.
 
     auto: search for the layers to keep in float, with at most `max_drop` points of macro recall lost, on
     `search_images` further held-out images. attention: "decomposed"; "onnx-attention" for one operator of opset 23; or
@@ -43,7 +45,8 @@ class ExportOptions:
     group_cap: int = DEFAULT_GROUP_CAP
     calibration_set: str | None = None
     layout: str | None = None
-    method: CalibrationMethod = "mse"
+    method: CalibrationMethod = DEFAULT_METHOD
+    recalibrate: bool = False
     seed: int = 0
     parity_images: int = PARITY_IMAGES
     auto: bool = False
@@ -63,8 +66,10 @@ class ExportOptions:
             )
         if self.method not in METHODS:
             raise EdgefelError(f"calibration method '{self.method}': choose one of {', '.join(METHODS)}")
-        if self.calibration_set is not None and "int8" not in self.precisions:
-            raise EdgefelError(f"calibration set {self.calibration_set}: only INT8 is calibrated; add --int8")
+        if self.calibration_set is not None and not self.calibrates:
+            raise EdgefelError(
+                f"calibration set {self.calibration_set}: only INT8 and FP8 are calibrated; add --int8 or --fp8"
+            )
         for name in ("parity_images", "search_images"):
             if getattr(self, name) < 1:
                 raise EdgefelError(f"{name} is {getattr(self, name)}; give at least 1")
@@ -91,10 +96,18 @@ class ExportOptions:
 
     @property
     def onnx_precisions(self) -> tuple[str, ...]:
-        """The ONNX files to write. With INT8 and FP16 there is INT8 over FP16; an INT8 engine is built from it."""
-        both = "int8" in self.precisions and (self.engine or "fp16" in self.precisions)
-        extra = ("int8+fp16",) if both else ()
-        return tuple(name for name in PRECISIONS if name in self.precisions) + extra
+        """The ONNX files to write. INT8 comes in two: for ONNX Runtime, and over FP16 for OpenVINO and TensorRT."""
+        extra = ("int8+fp16",) if "int8" in self.precisions else ()
+        plain, formats = (
+            tuple(name for name in PRECISIONS if name in self.precisions and (name in ENGINE_FORMATS) is last)
+            for last in (False, True)
+        )
+        return plain + extra + formats
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether activations get ranges."""
+        return any(name in self.precisions for name in CALIBRATED)
 
     @property
     def engine_precisions(self) -> tuple[str, ...]:

@@ -178,6 +178,8 @@ def example_rows(device: str = DEVICE, speed: float = 1.0) -> list[Row]:
     subject = {**kernel, "kernel": "forward_kernel", "implementation": "edgefel", "target": "sm_90"}
     metrics = {"bound_us": 279.0, "bound_by": "issue", "instructions_per_unit": 23.4}
     rows.append(row("kernel-model", subject, metrics, device=device))
+    subject = {"model": "arbex", "quantizer": "NNCF", "settings": "default", "threads": 1}
+    rows.append(row("quantizers", subject, {"reason": "not installed"}, device=device))
     return rows
 
 

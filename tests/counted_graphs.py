@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edgefel.bench.roofline.graph import COUNTED
 from edgefel.export.precision.precisions import Ranges, make_graphs
-from edgefel.runtime.manifest import PRECISIONS
 
 BUNDLE = Path(__file__).parent / "bundles" / "nano-synthetic"
 
@@ -19,8 +19,8 @@ def nano_graphs() -> dict[str, onnx.ModelProto]:
     """Precision -> graph. Shared: copy one before changing it."""
     made = make_graphs(
         onnx.load(str(BUNDLE / "model.fp32.onnx")),
-        PRECISIONS,
+        COUNTED,
         anchors=None,
-        calibrate=lambda graph, activations: Ranges(dict.fromkeys(activations, np.float32(1)), {}),
+        calibrate=lambda graph, activations, *_: Ranges(dict.fromkeys(activations, np.float32(1)), {}),
     )
     return {name: one.model for name, one in made.items()}

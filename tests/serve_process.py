@@ -86,6 +86,7 @@ class MovingSquares:
 def main(bundle: str, text: str) -> None:
     from streams import SquareDetector
 
+    from edgefel.runtime.model import Model
     from edgefel.runtime.session import Session
     from edgefel.runtime.stream.capture import SourcePlan
     from edgefel.runtime.stream.pipeline import StreamOptions
@@ -99,11 +100,12 @@ def main(bundle: str, text: str) -> None:
     limits = Limits(**({"rate": 0.0} | options.get("limits", {})))
     streams = StreamOptions(policy="latest")
     with Session.open(bundle, backend="onnxruntime", threads=1) as session, Telemetry() as telemetry:
-        engine = Engine(session, SquareDetector(), streams, limits, telemetry)
+        model = Model(session, SquareDetector)
+        engine = Engine(model, streams, limits, telemetry)
         live = None
         if fps := options.get("live"):
             plan = SourcePlan(lambda: MovingSquares(fps), live=True)
-            live = LiveStream(plan, plan.open(), SquareDetector(), session, streams, telemetry)
+            live = LiveStream(plan, plan.open(), model, streams, telemetry)
         address = Address(port=0, token=options.get("token"))
         number = serve(
             engine, address, limits, telemetry, live, lambda url: print(url.split(":")[2][:-1], flush=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tarfile
 import venv
@@ -27,6 +28,7 @@ from clean_installs import (
     skip_without_index,
     write_clip,
 )
+from matplotlib import cbook
 
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
 from edgefel.deploy.verify import verify
@@ -70,6 +72,21 @@ def test_predict(clean_python, tmp_path):
     assert result.returncode == 0, result.stderr
     (face,) = json.loads(result.stdout)["faces"]
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_python(clean_python, tmp_path):
+    """A photograph without a bundle: the network is in the wheel."""
+    shutil.copy(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), tmp_path / "photo.jpg")
+    result = run(
+        clean_python,
+        "-c",
+        "import edgefel; print(edgefel.load()('photo.jpg'))",
+        cwd=tmp_path,
+        HOME=str(tmp_path),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("photo.jpg: 1 face\n  neutral ")
+    assert result.stderr == ""
 
 
 def test_run(clean_python, clip, tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import edgefel
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -42,6 +45,11 @@ def test_every_file_that_is_no_python_is_in_the_wheel():
     assert in_tree <= listed
     assert {f"edgefel/{name}" for name in in_tree} <= expected_files()
     assert set(SETUPTOOLS["package-data"]["edgefel"]) == set(DATA)
+
+
+def test_the_wheel_has_the_name_that_the_docs_give_it():
+    names = re.findall(r"edgefel-[\d.]+[\w.-]*\.whl", (ROOT / "docs" / "install.md").read_text())
+    assert set(names) == {f"edgefel-{edgefel.__version__}-py3-none-any.whl"}
 
 
 # the whole of what runs on a device, and the packages whose modules must be importable before they are used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,16 +16,35 @@ from edgefel.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[list[str]]:
     """Every `edgefel` line of the README's code blocks."""
-    blocks = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for language, block in BLOCKS if not language for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("edgefel ")]
 
 
 SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "4"}
+
+
+def test_the_python_runs_as_written(tmp_path, monkeypatch, capsys):
+    from matplotlib import cbook
+
+    from edgefel.data.synthetic.options import VideoOptions
+    from edgefel.data.synthetic.video import write_video
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "photo.jpg")
+    write_video(Path("clip.mp4"), VideoOptions(seconds=1, fps=10, faces=1, changes=0))
+    (code,) = (block for language, block in BLOCKS if language == "python")
+    assert len(code.split("\n\n")[1].splitlines()) == 4
+    exec(compile(code, "README.md", "exec"), {})
+    photo, face, *frames = capsys.readouterr().out.splitlines()
+    assert photo == "photo.jpg: 1 face"
+    assert re.fullmatch(r"  \w+ \d+\.\d%  confidence 0\.\d\d, quality \d\.\d\d  \d+x\d+ at \d+,\d+", face)
+    assert frames[0].startswith("0.0 [")
+    assert any("'" in line for line in frames)
 
 
 @pytest.mark.slow

@@ -15,15 +15,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def lay_out(folder: Path) -> None:
+    """Makes `edgefel` in an empty folder, of links to the sources."""
+    package = folder / "edgefel"
+    package.mkdir()
+    for entry in (ROOT / "edgefel").iterdir():
+        if entry.name != "__pycache__":
+            (package / entry.name).symlink_to(entry)
+    for name in ("kernels", "export", "calib", "bench"):
+        (package / name).symlink_to(ROOT / name)
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "edgefel"
-        package.mkdir()
-        for entry in (ROOT / "edgefel").iterdir():
-            if entry.name != "__pycache__":
-                (package / entry.name).symlink_to(entry)
-        for name in ("kernels", "export", "calib", "bench"):
-            (package / name).symlink_to(ROOT / name)
+        lay_out(Path(folder))
         config = ["--config-file", str(ROOT / "pyproject.toml")]
         command = [sys.executable, "-m", "mypy", *config, "-p", "edgefel"]
         environment = os.environ | {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}

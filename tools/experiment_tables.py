@@ -75,6 +75,43 @@ def calibration(row: Values) -> str:
     return text(form, row)
 
 
+@table("asymmetric", "int8-asymmetric.json")
+def asymmetric(document: Values) -> str:
+    """SQNR of symmetric and asymmetric activations by network and method, and how fast the files are."""
+    lines, speeds = [], []
+    for run in document["runs"]:
+        by_method: dict[str, dict[str, Any]] = {}
+        for row in run["rows"]:
+            line = by_method.setdefault(row["method"], {"run": run["name"], "method": row["method"]})
+            line |= {f"{row['activations']}_{key}": row[key] for key in ("sqnr_db", "agreement")}
+        lines += by_method.values()
+        speed = {row["file"]: row for row in run["speed"]}
+        own, old = speed["asymmetric"], speed.get("in the bundle")
+        low, high = own["interval"]
+        said = f"{run['name']}: {own['times_as_fast']:.2f} [{low:.2f}, {high:.2f}] times as fast as symmetric uint8"
+        if old is not None:
+            ratio = old["cpu_ms_p50"] / own["cpu_ms_p50"]
+            said += (
+                f", and {ratio:.2f} times as fast as the bundle's symmetric int8 file of {old['nodes']} nodes"
+            )
+        speeds.append(f"{said} ({own['nodes']} nodes)")
+    columns = {
+        "": "{run}",
+        "ranges": "{method}",
+        "symmetric, dB": "{symmetric_sqnr_db:.1f}",
+        "asymmetric, dB": "{asymmetric_sqnr_db:.1f}",
+        "gain, dB": lambda line: f"{line['asymmetric_sqnr_db'] - line['symmetric_sqnr_db']:+.1f}",
+        "agrees, symmetric": "{symmetric_agreement:.1%}",
+        "asymmetric": "{asymmetric_agreement:.1%}",
+    }
+    first = document["runs"][0]
+    told = (
+        f"{'; '.join(speeds)}. Medians of CPU time on one thread in turn, on a machine that did other work; "
+        f"{first['machine']['cpu']}, ONNX Runtime {first['versions']['onnxruntime']}. {document['made_by']}."
+    )
+    return paragraphs(grid(lines, columns, (0, 1)), told)
+
+
 @table("trained-int8", "int8-nano.json")
 def trained_int8(document: Values) -> str:
     """Both exports of the trained network, and the broken one."""

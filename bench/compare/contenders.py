@@ -110,6 +110,7 @@ class Contender:
     """One form of a subject in one backend, ready to run.
 
     probabilities, logits: float32 [N, 3, H, W] -> [N, C]; logits is None where the bundle has none.
+    verdict: of the file's comparison with PyTorch, None where it has none.
     peak_memory_mb: 10^6 bytes of a fresh process that opens it and runs one batch of that size. ready: makes the call
     that is timed, where that is not `probabilities`.
     """
@@ -122,6 +123,7 @@ class Contender:
     logits: Callable[[Array], Array] | None
     peak_memory_mb: Callable[[int], float]
     ready: Callable[[Array], Callable[[], Any]] | None = None
+    verdict: str | None = None
 
     def call(self, batch: Array) -> Callable[[], Any]:
         """What is timed: `probabilities` of the batch, or, on a device, the work on images that are there already."""
@@ -175,12 +177,18 @@ def _on_device(subject: Subject, backend: str, one: OnDevice) -> Contender:
 
 
 def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
-    """Of the bundle's files that the backend can run. Raises EdgefelError where there is none."""
+    """Of the bundle's files that the backend can run; "int8" is the INT8 file that is made for the backend, where the
+    bundle has one. Raises EdgefelError where there is none."""
     if subject.bundle is None:
         return []
     kind = BACKENDS[backend].kind
-    files = read_manifest(subject.folder).files
-    found = [file.precision for file in files if file.kind == kind and file.precision in wanted]
+    files = [file for file in read_manifest(subject.folder).files if file.kind == kind]
+    quantized = [file for file in files if file.precision.startswith("int8")]
+    own = [file for file in quantized if backend in file.backends] or [
+        file for file in quantized if file.precision in wanted
+    ]
+    others = [file for file in files if file not in quantized and file.precision in wanted]
+    found = [file.precision for file in (*others, *(own if "int8" in wanted else ()))]
     if not found and kind == "engine":
         raise EdgefelError(
             f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
@@ -232,7 +240,9 @@ def open_session(
     """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
     # what the gate refused is compared all the same: its accuracy stands beside its speed
     session = opened.enter_context(
-        Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+        Session.open(
+            subject.folder, precision, backend, threads, force=True, max_batch=max_batch, advise=False
+        )
     )
 
     def logits(batch: Array) -> Array:
@@ -246,6 +256,7 @@ def open_session(
         lambda batch: session.run(batch).probabilities,
         logits if "logits" in session.manifest.outputs else None,
         lambda batch: peak_memory_mb(session, batch),
+        verdict=session.manifest.judged(session.file).verdict,
     )
 
 

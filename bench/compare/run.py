@@ -150,6 +150,8 @@ def _measure(
     for one in contenders:
         metrics = {**timings[one.name].speed(batch), "ratio": ratio_to(timings, baseline.name, one.name)}
         metrics["file_bytes"] = one.file_bytes
+        if one.verdict is not None:
+            metrics["verdict"] = one.verdict
         more = {"peak_memory_mb": memory, "sqnr_db": sqnr}
         yield one, metrics | {name: found[one.name] for name, found in more.items() if one.name in found}
 

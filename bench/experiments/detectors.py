@@ -27,7 +27,6 @@ import onnxruntime
 from sklearn.datasets import load_sample_image
 
 from edgefel.bench.command import one_thread, run_bench
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.timer import Timing, TimingPlan, cpu_stopwatch, measure, opencv_threads, ratio_to
 from edgefel.data.images import read_rgb
 from edgefel.data.preprocessing import Image
@@ -36,6 +35,7 @@ from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.faces import FaceDetector, HaarDetector
 from edgefel.runtime.labelling import label_faces
 from edgefel.runtime.session import Session
+from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.runtime.yunet import Rows, YuNetDetector
 from edgefel.text import counted
 
@@ -97,7 +97,7 @@ def timed(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Any
 def document(yunet: Path, bundle: Path, runs: int) -> dict[str, Any]:
     """A row for each number of faces."""
     found, rows = detectors(yunet), []
-    with opencv_threads(1), Session.open(bundle, "fp32", threads=1) as session:
+    with opencv_threads(1), Session.open(bundle, "fp32", threads=1, advise=False) as session:
         for faces in PLACES:
             image = scene(faces)
             session.warm_up(batches=(faces,))

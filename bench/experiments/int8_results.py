@@ -25,7 +25,6 @@ import numpy as np
 import onnx
 
 from edgefel.bench.command import run_bench
-from edgefel.bench.environment import cpu_name
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.images import draw_evenly, load_images
@@ -33,6 +32,7 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.sampling import balanced_samples
+from edgefel.calib.thresholds import DEFAULT_METHOD
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
@@ -46,6 +46,7 @@ from edgefel.export.record import tool_versions
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.progress import Progress
 from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 IMAGES, PER_CLASS = 2000, 64
 # stricter than the default, and on more images than it takes: what the search finds should show on others
@@ -82,7 +83,7 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
     train, held_out = open_dataset(faces, "train"), open_dataset(faces, "test")
     chosen = balanced_samples(train, PER_CLASS, 32, 0)
     reader = CalibrationReader(train, chosen.indices, own)
-    scales = activation_scales(collect_activations(graph, placement.activations, reader), "mse")
+    scales = activation_scales(collect_activations(graph, placement.activations, reader), DEFAULT_METHOD)
     tensor = GraphIndex(graph.graph).nodes[BROKEN_LAYER].input[0]
     broken = {**scales, tensor: np.float32(scales[tensor] * BROKEN_BY)}
     indices = draw_evenly(held_out, range(len(held_out)), 700, 0)
@@ -134,7 +135,7 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
                     shutil.copyfile(bundle / PLOT_NAME, plot)
     progress.start("a broken scale")
     return results | {
-        "calibration": {"per_class": PER_CLASS, "method": "mse"},
+        "calibration": {"per_class": PER_CLASS, "method": DEFAULT_METHOD},
         "search": {"max_drop": MAX_DROP, "images": SEARCH_IMAGES},
         "broken": broken_rows(run, faces),
         "machine": {"cpu": cpu_name(), "architecture": platform.machine()},

@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 SIZE = (640, 480)
 FRAMES = 20

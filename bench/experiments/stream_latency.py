@@ -26,7 +26,6 @@ import cv2
 import numpy as np
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.statistics import ratio
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
@@ -35,6 +34,7 @@ from edgefel.runtime.stream.devices import OpenCVDevice
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gstreamer import LAUNCH
 from edgefel.runtime.stream.live import LiveSource
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 CODECS = ("h264", "h265")
 SIZE, FPS, KEYS = (320, 240), 15, 30

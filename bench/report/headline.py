@@ -36,9 +36,10 @@ class Headline:
 def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     """The fastest stable row whose accuracy is at most `most_drop` points below the most accurate one's.
 
-    rows: of one device, one of each key. Considered are those of the smallest batch that have an accuracy.
+    rows: of one device, one of each key. Considered are those of the smallest batch that have an accuracy, without
+    files that failed their comparison with PyTorch, which the runtime refuses.
     """
-    running = [row for row in rows if row.kind in RUNNING]
+    running = [row for row in rows if row.kind in RUNNING and row.metrics.get("verdict") != "fail"]
     if not running:
         return Headline("No model was timed by itself here, so nothing is recommended.")
     smallest = min(batch_size(row) for row in running)

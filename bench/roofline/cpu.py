@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.results import check_counts
 from edgefel.bench.roofline.devices import Ceiling, DeviceSpec
@@ -18,6 +17,7 @@ from edgefel.bench.timer import TimingPlan, measure, time_callable
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.doctor.machine import installed_version
+from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.text import counted
 
 # large enough to be bound by arithmetic, small enough for the last cache: 3x3 of 256 channels on 28x28, and a product

@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgefel.bench.results import check_names
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.runtime.manifest import MANIFEST_NAME, PRECISIONS, read_manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, MANIFEST_NAME, PRECISIONS, read_manifest
 from edgefel.runtime.onnx_functions import inlined
 
 # the names of the types that a layer computes in
@@ -24,6 +24,9 @@ TYPES: dict[int, str] = {
     TensorProto.UINT8: "int8",
 }
 DEFAULT_PRECISIONS = ("fp32", "fp16", "int8")
+COUNTED = tuple(
+    name for name in PRECISIONS if name not in ENGINE_FORMATS
+)  # the devices have no ceilings for those
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def load_graphs(model: str, precisions: Sequence[str] | None = None) -> Graphs:
     precisions: by default all ONNX files of a bundle, and FP32, FP16 and INT8 of a registered model. Raises
     EdgefelError for an unknown name or precision, a bundle that cannot be read, or one without such a file.
     """
-    check_names("precision", precisions, PRECISIONS)
+    check_names("precision", precisions, COUNTED)
     if Path(model).is_dir():
         return _of_bundle(Path(model), precisions)
     try:
@@ -58,7 +61,7 @@ def load_graphs(model: str, precisions: Sequence[str] | None = None) -> Graphs:
 
 def _of_bundle(folder: Path, precisions: Sequence[str] | None) -> Graphs:
     manifest = read_manifest(folder)
-    there = [file.precision for file in manifest.files if file.kind == "onnx"]
+    there = [file.precision for file in manifest.files if file.kind == "onnx" and file.precision in COUNTED]
     if not there and not precisions:
         raise EdgefelError(f"{folder}: no ONNX file in this bundle; export it again with one")
     paths = {name: manifest.verify(manifest.find(name)) for name in precisions or there}
@@ -81,7 +84,9 @@ def _of_model(name: str, precisions: Sequence[str]) -> Graphs:
         precisions,
         anchors=None if anchors is None else anchors.detach().float().numpy(),
         # work and bytes do not depend on the scales
-        calibrate=lambda graph, activations: Ranges({tensor: np.float32(1) for tensor in activations}, {}),
+        calibrate=lambda graph, activations, *_: Ranges(
+            {tensor: np.float32(1) for tensor in activations}, {}
+        ),
     )
     return Graphs(name, profile(network.config).parameters, {key: one.model for key, one in made.items()})
 

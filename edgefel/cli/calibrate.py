@@ -61,7 +61,7 @@ _SHOWN = {
     type=click.FloatRange(min=1),
     help="Size ratio of the largest to the rarest class.  [default: 50]",
 )
-@click.option("--method", help="How ranges are chosen, as with export's --calibration.  [default: mse]")
+@click.option("--method", help="How ranges are chosen, as with export's --calibration.  [default: sqnr]")
 @click.option("--images", type=POSITIVE, help="Held-out images to judge on.  [default: all]")
 @params.json_output
 def command(

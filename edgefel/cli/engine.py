@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.command("engine")
 @params.bundle_or_none
-@params.precisions(("fp32", "fp16", "int8"), help="Engines to build, such as fp16,int8.  [default: all]")
+@params.precisions(
+    ("fp32", "fp16", "int8", *params.ENGINE_FORMATS),
+    help="Engines to build, such as fp16,int8.  [default: all]",
+)
 @click.option("--min-batch", type=POSITIVE, default=1, help="Smallest batch.")
 @click.option("--opt-batch", type=POSITIVE, help="Batch to optimize for.  [default: --min-batch]")
 @params.max_batch("Largest batch.", default=8)
@@ -80,9 +83,9 @@ def command(
       edgefel engine bundle --rebuild
       edgefel engine bundle --precision fp16 --kernels kernels-orin
     """
-    from edgefel.export.tensorrt.bundle import build_bundle_engines
-    from edgefel.export.tensorrt.engine import EngineCache, EngineOptions, load_tensorrt
-    from edgefel.runtime.shipped import bundle_for_engines
+    from edgefel.export.tensorrt.bundle import build_bundle_engines, plan_bundle_engines
+    from edgefel.export.tensorrt.engine import EngineCache, EngineOptions
+    from edgefel.runtime.shipped import bundle_for_engines, shipped_bundle
 
     engine_options = EngineOptions(
         min_batch=min_batch,
@@ -90,21 +93,18 @@ def command(
         compute_capabilities=targets,
         **options,
     )
+    chosen: dict[str, Any] = {
+        "precisions": precisions,
+        "rebuild": rebuild,
+        "kernels": kernels,
+        "without_kernels": without_kernels,
+    }
     cache = None if no_cache else EngineCache.default()
     if bundle is None:
-        load_tensorrt(engine_options)  # raises an error before anything is copied
+        plan_bundle_engines(shipped_bundle(), engine_options, **chosen)  # raises before anything is copied
         bundle = bundle_for_engines()
     with Bars() as progress:
-        engines = build_bundle_engines(
-            bundle,
-            engine_options,
-            precisions=precisions,
-            rebuild=rebuild,
-            cache=cache,
-            progress=progress,
-            kernels=kernels,
-            without_kernels=without_kernels,
-        )
+        engines = build_bundle_engines(bundle, engine_options, cache=cache, progress=progress, **chosen)
     for engine in engines:
         warn(*(f"{engine.file.name}: {warning}" for warning in engine.warnings))
     rows = [_row(engine) for engine in engines]

@@ -32,6 +32,17 @@ SHOWN_LAYERS = 12
     help="Write an INT8 ONNX file, calibrated on --data; with --fp16 or --engine also INT8 over FP16.",
 )
 @click.option(
+    "--fp8",
+    is_flag=True,
+    help="Write an FP8 ONNX file for TensorRT on Ada, Thor and later GPUs, calibrated on --data.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Choice(["int8", "int4"]),
+    help="Write an ONNX file for TensorRT with these weights and FP16 activations; may be given twice.",
+)
+@click.option(
     "--auto",
     is_flag=True,
     help="Find the layers where INT8 loses too much and keep them in float (needs --int8 and --data).",
@@ -63,9 +74,10 @@ SHOWN_LAYERS = 12
 @click.option(
     "--calibration",
     "method",
-    type=click.Choice(["minmax", "percentile", "mse", "entropy"]),
-    default="mse",
-    help="How activation ranges are chosen.",
+    type=click.Choice(["sqnr", "mse", "minmax", "percentile", "entropy"]),
+    default="sqnr",
+    help="How activation ranges are chosen. A checkpoint of `edgefel train --qat` has ranges, which are used unless "
+    "this or --calibration-set is given.",
 )
 @click.option(
     "--input-size",
@@ -124,6 +136,7 @@ def command(
       edgefel export runs/arbex -o bundle --fp16 --int8 --engine --data faces --input-size 112
       edgefel export runs/arbex -o bundle --int8 --calibration-set calibration.json
       edgefel export runs/arbex -o bundle --int8 --fp16 --auto --max-drop 0.5 --data faces
+      edgefel export runs/arbex -o bundle --fp8 --weights int4 --data faces
     """
     require("export", "edgefel export", "torch", "onnx", "onnxscript", "onnxsim")
     from edgefel.export.bundle import export_bundle
@@ -132,7 +145,7 @@ def command(
     params.refuse_layout_alone()
     for option in ("max_drop", "search_images"):
         params.refuse_alone(option, "auto")
-    options = _options(**chosen)
+    options = _options(recalibrate=params.given("method") or params.given("calibration_set"), **chosen)
     judged_by = load_limits(limits)
     with Bars() as progress:
         report = export_bundle(
@@ -147,6 +160,8 @@ def _options(
     fp32: bool,
     fp16: bool,
     int8: bool,
+    fp8: bool,
+    weights: tuple[str, ...],
     input_size: str | None,
     calibration_set: Path | None,
     max_batch: int,
@@ -158,7 +173,9 @@ def _options(
     from edgefel.export.options import ExportOptions
     from edgefel.export.tensorrt.engine import EngineOptions
 
-    precisions = tuple(name for name, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted)
+    chosen = {"fp32": fp32, "fp16": fp16, "int8": int8, "fp8": fp8}
+    chosen |= {"w8a16": "int8" in weights, "w4a16": "int4" in weights}
+    precisions = tuple(name for name, wanted in chosen.items() if wanted)
     if outputs:
         same["outputs"] = outputs
     return ExportOptions(
@@ -176,6 +193,8 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
 
     rows = summarize(report)
     warn(*report.warnings)
+    for note in report.notes:
+        click.echo(note, err=True)
     for row in rows:
         if row["verdict"] == "fail":
             click.echo(f"{row['file']}: fail: {'; '.join(row['reasons'])}", err=True)
@@ -194,6 +213,22 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
         click.echo(f"all layers and mixes: {output / 'layers.json'}, image: {output / 'layers.png'}")
     columns = ("file", "precision", ">MB", ">largest deviation", ">SQNR dB", ">agreement", "verdict")
     print_table(columns, map(_cells, rows), f"{output}: {report.manifest.model.name}")
+    for row in rows:
+        if row["before"] is not None:
+            click.echo(f"{row['file']}, beside the network before training for INT8: {_beside(row)}")
+
+
+def _beside(row: dict[str, Any]) -> str:
+    before = row["before"]
+    low, high = before["agreement_interval"]
+    parts = [f"agrees on {before['top1_agreement']:.1%} [{low:.1%}, {high:.1%}]"]
+    parts.append(f"in FP32 on {before['fp32_agreement']:.1%}")
+    parts.append(f"KL {before['kl_mean']:.1e} nats")
+    if before["logits_sqnr_db"] is not None:
+        parts.append(f"SQNR {before['logits_sqnr_db']:.1f} dB")
+    if before["accuracy"] is not None:
+        parts.append(f"accuracy {row['accuracy']:.1%}, before {before['accuracy']:.1%}")
+    return ", ".join(parts)
 
 
 def _show_layers(search: SearchResult) -> None:

@@ -34,7 +34,12 @@ def command() -> None:
 
 @command.command("compile")
 @params.output("Folder to write; must not exist or be empty.")
-@click.option("--model", default="arbex", help="Name of a model, or a checkpoint folder.")
+@click.option(
+    "--model",
+    default="arbex",
+    shell_complete=params.models_or_files,
+    help="Name of a model, or a checkpoint folder.",
+)
 @click.option(
     "--bundle",
     type=PATH,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from edgefel.cli.console import working
 from edgefel.errors import MissingDependencyError
@@ -32,6 +33,15 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"{self._package}.{module}").command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click's own imports every command for its help
+        commands = [
+            CompletionItem(name, help=text)
+            for name, text in self._helps.items()
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -45,6 +45,7 @@ COMMANDS = {
     "predict": "Label the faces in images or a video with an exported model.",
     "detector": "Get the face detector YuNet: faster, and finds more faces than OpenCV's cascade.",
     "doctor": "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",
+    "completion": "Print the script by which bash, zsh or fish completes edgefel's commands.",
 }
 
 # the output's place: no permission, read-only, a file where a folder should be, a name too long

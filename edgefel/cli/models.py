@@ -12,7 +12,7 @@ from edgefel.cli.console import print_json, print_table
 
 
 @click.command("models")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=params.models)
 @params.json_output
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the models: parameters, multiply-accumulates (batch 1, 7 classes) and input size.

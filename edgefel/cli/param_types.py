@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 PATH = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -30,12 +31,19 @@ ABOVE_ZERO = FiniteRange(min=0, min_open=True)
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # subscriptable since click 8.4
     """A type by its parser, which raises ValueError with a message for text that it refuses.
 
-    name: placeholder in help texts.
+    name: placeholder in help texts. known: names that the shell completes, in a list with commas.
     """
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+    def __init__(self, name: str, parse: Callable[[str], Any], known: Iterable[str] = ()) -> None:
         self.name = name
-        self._parse = parse
+        self._parse, self._known = parse, known
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [name for name in self._known if name not in before.split(",")]
+        return [CompletionItem(before + comma + name) for name in left if name.startswith(last)]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return self.name
@@ -61,7 +69,7 @@ def name_list(known: Sequence[str] | None = None) -> Parsed:
             raise ValueError(f"{unknown[0]!r} is not one of {', '.join(known or ())}")
         return parts
 
-    return Parsed("NAMES" if known is None else f"[{','.join(known)}]", parse)
+    return Parsed("NAMES" if known is None else f"[{','.join(known)}]", parse, known or ())
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -99,6 +107,24 @@ INTEGERS = Parsed("NUMBERS", _integers)
 SIZE = Parsed("WxH", _size)
 # "5%" or "0.05" -> 0.05; a number of 1 or more needs the percent sign
 SHARE = Parsed("SHARE", _share)
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`shell_complete` of an option whose text may be a file or folder."""
+    return PATH.shell_complete(ctx, param, incomplete)
+
+
+def suggested(names: Callable[[], Iterable[str]], *, or_files: bool = False) -> Callable[..., Any]:
+    """`shell_complete` of an option or argument that takes one of these names, or a file as well; any text is accepted.
+
+    names: called when the shell asks, so that it may import what knows them.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return found or (files(ctx, param, incomplete) if or_files else [])
+
+    return complete
 
 
 def joined(ctx: click.Context, param: click.Parameter, value: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from edgefel.cli.param_types import (
     FiniteRange,
     joined,
     name_list,
+    suggested,
 )
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
@@ -28,9 +29,14 @@ from edgefel.workers import usable_cores
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 
-# written out, so that --help imports no backend; a test compares them with the runtime's
+# written out, so that --help and completion import no backend or OpenCV; a test compares them with what they name
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
+LAYOUTS = (
+    *("raf-db", "affectnet", "affectnet-7", "aff-wild2", "aff-wild2-7", "fer-plus", "fer-plus-7", "expw"),
+    *("jaffe", "ferg", "manifest", "webdataset", "folder"),
+)
 
 
 def given(option: str) -> bool:
@@ -64,11 +70,25 @@ def _option(*names: str, **shared: Any) -> Callable[..., Decorator]:
     return option
 
 
+# completion of names by the shell
+def _model_names() -> list[str]:
+    from edgefel.models.registry import list_models
+
+    return list_models()
+
+
+models = suggested(_model_names)
+models_or_files = suggested(_model_names, or_files=True)
+layouts = suggested(lambda: LAYOUTS)
+
+
 # inputs
-def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None or ctx.resilient_parsing:  # the shell completes the line
+        return value
     from edgefel.runtime.shipped import shipped_bundle
 
-    return shipped_bundle() if value is None else value
+    return shipped_bundle()
 
 
 bundle = click.argument("bundle", type=PATH)
@@ -111,7 +131,7 @@ backend = click.option(
     "--backend",
     type=click.Choice(["auto", *BACKENDS]),
     default="auto",
-    help="What runs the file. auto takes the first that works; a named one is used, or is an error.",
+    help="What runs the file. auto takes the fastest that works; a named one is used, or is an error.",
 )
 threads = click.option("--threads", type=POSITIVE, help="CPU threads of the model.  [default: all cores]")
 verbose = click.option(
@@ -139,6 +159,7 @@ min_quality = click.option(
 # following people through a stream
 source = _option(
     "--source",
+    shell_complete=suggested(lambda: ["csi"], or_files=True),
     help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
 )
 frame_size = _option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")
@@ -284,6 +305,7 @@ def layout(function: Function) -> Function:
         "--layout",
         metavar="NAME",
         callback=_add_votes,
+        shell_complete=layouts,
         help="Layout of the data set, such as raf-db; docs/data.md lists all.  [default: recognized]",
     )(function)
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, console_on_stderr, print_table, say, working
+from edgefel.cli.console import Bars, console_on_stderr, print_table, say
+from edgefel.cli.network import load_network, network_options
 from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.runtime.predict import ImageResult, PredictSummary
+    from edgefel.runtime.predict import PredictSummary
+    from edgefel.runtime.results import Faces
     from edgefel.runtime.stream.sources import Source
 
 _NAMED = 20  # unreadable images
@@ -26,35 +28,24 @@ _NAMED = 20  # unreadable images
 # click gives all arguments but the last to one that takes any number
 @click.argument("bundles", metavar="[BUNDLE]", nargs=-1, type=PATH)
 @click.argument("source", type=PATH)
-@params.precision
-@params.backend
-@params.detector
-@params.detector_model
-@params.min_face
-@params.min_quality
+@network_options
 @click.option("--no-detect", is_flag=True, help="The images are face crops already.")
 @click.option("--save", type=PATH, help="Folder for annotated images or the video.")
 @params.overwrite("Replace files of --save that exist.")
 @click.option("--every", type=POSITIVE, default=1, help="Label every n-th video frame.")
-@params.threads
-@params.force()
 @params.verbose
 @params.max_pixels
 @params.json_output
 def command(
     bundles: tuple[Path, ...],
     source: Path,
-    detector: str | None,
-    detector_model: Path | None,
-    min_face: float | None,
-    min_quality: float,
+    network: dict[str, Any],
     no_detect: bool,
     save: Path | None,
     overwrite: bool,
     every: int,
     verbose: bool,
     as_json: bool,
-    **chosen: Any,
 ) -> None:
     """Label the faces in an image, a folder of images or a video.
 
@@ -69,9 +60,7 @@ def command(
       edgefel predict bundle clip.mp4 --every 5 --precision int8
       edgefel predict bundle crops/ --no-detect
     """
-    from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import check_save, predict_source
-    from edgefel.runtime.session import Session
     from edgefel.runtime.stream.sources import open_source
 
     bundle = _bundle(bundles, source)
@@ -80,46 +69,38 @@ def command(
     opened = open_source(source)
     if save is not None:  # before the model is loaded
         check_save(opened, save, overwrite=overwrite)
-    name = "none" if no_detect else detector
-    find = make_detector(name, detector_model, min_share=min_face, threads=chosen["threads"])
-    with working(f"loading {bundle}"):
-        ready = Session.open(bundle, **chosen)
-        ready.warm_up()
+    if no_detect:
+        network["detector"] = "none"
+    loaded, lines = load_network(bundle, network, verbose=verbose, as_json=as_json)
     errors = console_on_stderr()
-    announced = [
-        ready.headline,
-        *((*ready.choice.reasons, find.description) if verbose else ()),
-        *ready.notes,
-    ]
+    announced = list(lines)
     rows: list[tuple[str, ...]] = []
 
-    def add(result: ImageResult) -> None:
+    def add(faces: Faces) -> None:
         # not before the first result: an error message stands alone
         say(errors, *announced)
         announced.clear()
         if as_json:
-            click.echo(json.dumps(result.to_dict()))
+            click.echo(json.dumps(faces.to_dict()))
         else:
-            rows.extend(_rows(result, opened))
+            rows.extend(_rows(faces, opened))
 
-    with ready as session, Bars(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+    with loaded as model, Bars(console=errors, transient=True, disable=not errors.is_terminal) as bars:
         advance = bars.advance
         if opened.kind != "image":
             bars.start("labelling", -(-opened.frames // every) or None)
         summary = predict_source(
             opened,
-            find,
-            session,
+            model,
             save=save,
             overwrite=overwrite,
             every=every,
-            min_quality=min_quality,
             each=add,
             advance=advance,
         )
     if summary.faces and not as_json:
         print_table(("~image", "face", "label", "prob.", "confidence", "before correction"), rows)
-    say(errors, *_lines(summary, f"{session.file.name} by {session.backend}"))
+    say(errors, *_lines(summary, f"{model.session.file.name} by {model.session.backend}"))
 
 
 def _bundle(before: tuple[Path, ...], source: Path) -> Path:
@@ -144,15 +125,16 @@ def _bundle(before: tuple[Path, ...], source: Path) -> Path:
     return bundle
 
 
-def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
-    file = Path(result.image)
+def _rows(faces: Faces, source: Source) -> Iterator[tuple[str, ...]]:
+    assert faces.source is not None
+    file = Path(faces.source)
     name = str(file.relative_to(source.path)) if source.kind == "folder" else file.name
-    if result.frame is not None:
-        name += f" #{result.frame}"
-    for face in result.faces:
+    if faces.frame is not None:
+        name += f" #{faces.frame}"
+    for face in faces:
         before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
         box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
-        label = face.label if face.sure else f"{face.shown}: {face.label}?"
+        label = face.label if face.sure else f"{face.label}: {face.top_label}?"
         yield name, box, label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
 
 

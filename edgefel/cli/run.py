@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.console import console_on_stderr, say, working
+from edgefel.cli.console import console_on_stderr, say
+from edgefel.cli.network import load_network, network_options
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange
 from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgefel.runtime.stream.frames import FrameResult
-    from edgefel.runtime.stream.pipeline import Stream, StreamOptions
+    from edgefel.runtime.stream.pipeline import Stream
     from edgefel.runtime.stream.sinks import Sink
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -41,12 +41,7 @@ if TYPE_CHECKING:
 @params.patience
 @click.option("--loop", is_flag=True, help="Restart a file when it ends.")
 @params.decoder
-@params.precision
-@params.backend
-@params.threads
-@params.detector
-@params.detector_model
-@params.min_face
+@network_options
 @params.detect_every
 @click.option(
     "--policy",
@@ -56,7 +51,6 @@ if TYPE_CHECKING:
 )
 @params.smoothing
 @params.min_confidence
-@params.min_quality
 @click.option("--frames", type=POSITIVE, help="Stop after this many frames of the source.")
 @click.option("--seconds", type=ABOVE_ZERO, help="Stop after this much time of the source.")
 @click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")
@@ -80,7 +74,6 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics-host", default="127.0.0.1", help="Address that --metrics-port listens on; 0.0.0.0 is all."
 )
-@params.force()
 @params.verbose
 @params.max_pixels
 @params.json_output
@@ -106,10 +99,8 @@ def command(**options: Any) -> None:
 
 
 def _run(options: SimpleNamespace) -> None:
-    from edgefel.runtime.faces import make_detector
-    from edgefel.runtime.session import Session
+    from edgefel.runtime.model import STREAM_BATCHES
     from edgefel.runtime.stream.capture import SourceOptions, plan_source
-    from edgefel.runtime.stream.pipeline import Stream
     from edgefel.runtime.telemetry.board import Board
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -122,19 +113,24 @@ def _run(options: SimpleNamespace) -> None:
         )
         # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
         source = None if plan.live else stack.enter_context(closing(plan.open()))
-        detector = make_detector(
-            options.detector, options.detector_model, min_share=options.min_face, threads=options.threads
+        network = options.network | {"min_confidence": options.min_confidence}
+        model, lines = load_network(
+            options.bundle, network, STREAM_BATCHES, verbose=options.verbose, as_json=options.as_json
         )
-        chosen = options.precision, options.backend, options.threads, options.force
-        with working(f"loading {options.bundle}"):
-            session = stack.enter_context(Session.open(options.bundle, *chosen))
-            session.warm_up(batches=(1, 2, 3, 4))
-        reasons = (*session.choice.reasons, detector.description) if options.verbose else ()
-        say(errors, session.headline, *reasons, *session.notes)
+        stack.enter_context(model)
+        say(errors, *lines)
         source = source or stack.enter_context(closing(plan.open()))
         telemetry = stack.enter_context(Telemetry(Board.find()))
         _serve_metrics(options, telemetry, stack, errors)
-        stream = Stream(source, detector, session, _stream_options(options), telemetry)
+        stream = model.stream(
+            source,
+            policy=options.policy,
+            detect_every=options.detect_every,
+            smoothing=options.smoothing,
+            frames=options.frames,
+            seconds=options.seconds,
+            telemetry=telemetry,
+        )
         say(errors, f"{source.description}, policy {stream.policy}")
         sinks = stack.enter_context(_opened_sinks(options, source.fps, errors))
         # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
@@ -166,8 +162,6 @@ def _check_targets(options: SimpleNamespace) -> None:
     from edgefel.data.recording import check_video_target
     from edgefel.runtime.stream.sinks import check_file_target
 
-    if not options.source:  # as a path it would be the current folder
-        raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
     named = [*(("-o", path) for path in options.outputs), ("--save", options.save)]
     taken = {os.path.realpath(options.source): "--source"}
     for option, path in (*named, ("--metrics", options.metrics)):
@@ -183,25 +177,6 @@ def _check_targets(options: SimpleNamespace) -> None:
         check_video_target(options.save, overwrite=options.overwrite)
     for path in options.outputs:
         check_file_target(path, overwrite=options.overwrite)
-
-
-def _stream_options(options: SimpleNamespace) -> StreamOptions:
-    from edgefel.data.images import IMAGE_SUFFIXES
-    from edgefel.runtime.stream.pipeline import StreamOptions
-
-    path = Path(options.source)
-    is_images = path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
-    return StreamOptions(
-        policy=None if options.policy == "auto" else options.policy,
-        detect_every=options.detect_every,
-        smoothing=options.smoothing,
-        min_confidence=options.min_confidence,
-        min_quality=options.min_quality,
-        frames=options.frames,
-        seconds=options.seconds,
-        # a folder is a sequence only with a given rate
-        images=options.fps is None and is_images,
-    )
 
 
 def _serve_metrics(options: SimpleNamespace, telemetry: Telemetry, stack: ExitStack, errors: Console) -> None:

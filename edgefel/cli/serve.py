@@ -11,8 +11,9 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.console import console_on_stderr, say, working
+from edgefel.cli.console import console_on_stderr, say
 from edgefel.cli.lazy import require
+from edgefel.cli.network import load_network, network_options
 from edgefel.cli.param_types import PATH, POSITIVE, FiniteRange
 
 if TYPE_CHECKING:
@@ -46,16 +47,10 @@ if TYPE_CHECKING:
 @params.frame_rate()
 @params.patience
 @params.decoder
-@params.precision
-@params.backend
-@params.threads
-@params.detector
-@params.detector_model
-@params.min_face
+@network_options
 @params.detect_every
 @params.smoothing
 @params.min_confidence
-@params.min_quality
 @click.option("--max-body", type=FiniteRange(min=0.01), default=20.0, help="Megabytes of a request.")
 @click.option(
     "--max-pixels", type=POSITIVE, default=24_000_000, help="Pixels of the largest image to decode."
@@ -64,7 +59,6 @@ if TYPE_CHECKING:
     "--rate", type=FiniteRange(min=0), default=20.0, help="Requests per second of a client; 0 is no limit."
 )
 @click.option("--clients", type=POSITIVE, default=16, help="Streams at the same time.")
-@params.force()
 @params.verbose
 def command(**options: Any) -> None:
     """Serve a page, REST and a WebSocket that label faces.
@@ -88,8 +82,6 @@ def command(**options: Any) -> None:
 
 
 def _serve(options: SimpleNamespace) -> int | None:
-    from edgefel.runtime.faces import make_detector
-    from edgefel.runtime.session import Session
     from edgefel.runtime.stream.capture import SourceOptions, plan_source
     from edgefel.runtime.stream.pipeline import StreamOptions
     from edgefel.runtime.telemetry.board import Board
@@ -111,41 +103,27 @@ def _serve(options: SimpleNamespace) -> int | None:
         detect_every=options.detect_every,
         smoothing=options.smoothing,
         min_confidence=options.min_confidence,
-        min_quality=options.min_quality,
+        min_quality=options.network["min_quality"],
     )
     plan = None
     if options.source is not None:
         sourced = SourceOptions(options.size, options.fps, False, options.decoder, options.patience)
         plan = plan_source(options.source, sourced)
 
-    def detector() -> Any:
-        return make_detector(
-            options.detector, options.detector_model, min_share=options.min_face, threads=options.threads
-        )
-
     with ExitStack() as stack:
-        find = detector()
-        with working(f"loading {options.bundle}"):
-            chosen = options.precision, options.backend, options.threads, options.force
-            session = stack.enter_context(Session.open(options.bundle, *chosen))
-            session.warm_up(batches=(1, 2, 4, 8))
-        reasons = (*session.choice.reasons, find.description) if options.verbose else ()
-        say(errors, session.headline, *reasons, *session.notes)
+        model, lines = load_network(
+            options.bundle, options.network, (1, 2, 4, 8), verbose=options.verbose, as_json=False
+        )
+        stack.enter_context(model)
+        say(errors, *lines)
         telemetry = stack.enter_context(Telemetry(Board.find()))
-        engine = Engine(session, find, streams, limits, telemetry)
+        engine = Engine(model, streams, limits, telemetry)
         live = None
         if plan is not None:
-            # a detector is used by one thread: the source has its own
             source = plan.open()
             say(errors, source.description)
             live = LiveStream(
-                plan,
-                source,
-                detector(),
-                session,
-                streams,
-                telemetry,
-                lambda line: say(errors, f"warning: {line}"),
+                plan, source, model, streams, telemetry, lambda line: say(errors, f"warning: {line}")
             )
 
         def begun(url: str) -> None:

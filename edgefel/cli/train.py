@@ -12,18 +12,20 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.console import first_names
+from edgefel.cli.console import Bars, first_names
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH
+from edgefel.cli.param_types import PATH, files
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
-from edgefel.training.config import Limits, TrainConfig, load_config, settings
+from edgefel.training.config import QAT_RECIPE, TrainConfig, load_config, settings
+from edgefel.training.settings import Limits
 
 GROUPS = {
     "": "Run",
     "model": "Model and data",
     "recipe": "Recipe",
+    "qat": "Training for INT8",
     "loss": "Losses",
     "augment": "Augmentation (0 turns a part off)",
     "keeping": "Validation, checkpoints, log",
@@ -32,6 +34,7 @@ GROUPS = {
 _GROUP_OF = {
     **dict.fromkeys(("model", "data", "layout", "votes", "without_copies", "num_classes"), "model"),
     **dict.fromkeys(("model_settings", "init_from", "teacher", "freeze_backbones", "seed"), "model"),
+    **dict.fromkeys(("qat", "qat_for", "qat_calibration", "qat_learn_ranges", "qat_range_lr"), "qat"),
     **dict.fromkeys(("eval_every", "best_by", "checkpoint_every", "keep", "log_every"), "keeping"),
 }
 
@@ -70,13 +73,24 @@ def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable
     if kind == "bool":
         return click.option(f"{flag}/--no-{flag[2:]}", path, default=None, help=text)
     if kind.startswith("tuple"):
-        return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
+        return click.option(
+            flag, path, multiple=True, metavar="PATH", help=text, default=(), shell_complete=files
+        )
     types: dict[str, Any] = {"int": int, "float": float, "str": str}
     chosen = click.Choice(limits.choices) if limits.choices else types[kind]
-    metavar = {"data": "DATA", "teacher": "CHECKPOINT"}.get(item.name)
-    return click.option(flag, path, type=chosen, metavar=metavar, default=None, help=text)
+    metavar = {"data": "DATA", "teacher": "CHECKPOINT", "qat": "CHECKPOINT"}.get(item.name)
+    complete = _COMPLETED.get(item.name)
+    return click.option(
+        flag, path, type=chosen, metavar=metavar, default=None, help=text, shell_complete=complete
+    )
 
 
+# settings of any text, of which the shell completes some
+_COMPLETED = {
+    "model": params.models,
+    "layout": params.layouts,
+    **dict.fromkeys(("data", "teacher", "qat", "prior"), files),
+}
 _MODEL_SET_HELP = "Change the model, e.g. head.anchors_per_class=4; repeat for several."
 # click names parameters by identifiers: "loss.smoothing" is the parameter "loss__smoothing"
 _PATHS = {path.replace(".", "__"): path for path, _, _ in settings()}
@@ -116,6 +130,7 @@ def command(
       edgefel train --model apvit-nano+resizer --criterion f-pdls --data faces -o runs/apvit
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
       edgefel train --model arbex-nano --data faces -o runs/taught --teacher runs/full
+      edgefel train --qat runs/nano --data faces -o runs/nano-int8
       edgefel train --resume runs/nano
       edgefel train --resume runs/nano --data /mnt/faces
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
@@ -131,11 +146,13 @@ def command(
     from edgefel.training import loop
 
     if resume is not None:
-        result = loop.resume(resume, changes, quiet=quiet)
+        result = loop.resume(resume, changes, quiet=quiet, quantize=_quantize)
     else:
         assert output is not None
         config = load_config(config_file) if config_file else TrainConfig()
-        result = loop.train(config.replaced(changes), output, quiet=quiet)
+        if "qat" in changes:
+            changes = {**QAT_RECIPE, **changes}
+        result = loop.train(config.replaced(changes), output, quiet=quiet, quantize=_quantize)
     if result.main_process:
         _report(result)
     # only the main process: a launcher takes a non-zero exit code of another process for a crash
@@ -144,6 +161,15 @@ def command(
             signals.received() or signal.SIGINT,
             f"stopped at step {result.step}; continue with: edgefel train --resume {result.run}",
         )
+
+
+def _quantize(*run: Any) -> Any:
+    """`edgefel.export.qat`, imported for a run with --qat alone."""
+    require("train", "edgefel train --qat", "onnx", "onnxscript", "onnxsim", "onnxruntime")
+    from edgefel.export.qat.student import quantize
+
+    with Bars() as progress:
+        return quantize(*run, progress=progress)
 
 
 def _changes(values: dict[str, Any]) -> dict[str, Any]:

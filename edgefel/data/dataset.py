@@ -115,8 +115,9 @@ class ImageDataset:
 
     @property
     def source(self) -> str:
-        """Where images and labels come from, for reports."""
-        return str(self.root) if self.votes is None else f"{self.root} (votes: {self.votes.file})"
+        """Name of the folder or file, and whose labels; not where it lies: a bundle says this on other machines."""
+        name = self.root.absolute().name
+        return name if self.votes is None else f"{name} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
         return len(self.samples)

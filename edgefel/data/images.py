@@ -34,10 +34,10 @@ OTHER_SUFFIXES = frozenset(f"{_PHONE_AND_WEB} {_CAMERA_RAW} {_GRAPHICS}".split()
 
 
 class UnreadableImageError(EdgefelError):
-    """An image of a data set cannot be read; callers may skip, count and name it."""
+    """An image cannot be read; callers may skip, count and name it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
+        super().__init__(f"{path}: {reason}; replace it or leave it out")
         self.path = path
         self.reason = reason
 
@@ -81,7 +81,7 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise UnreadableImageError(path, f"a {header.kind} file that is damaged or that OpenCV cannot decode")
     if image.dtype != np.uint8:
-        image = _to_bytes(np.asarray(image), path)
+        image = to_uint8(np.asarray(image), path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -196,6 +196,11 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     width, height = header.width, header.height
     if width < 1 or height < 1:
         return f"a {header.kind} file of {width}x{height} pixels"
+    return size_problem(width, height)
+
+
+def size_problem(width: int, height: int) -> str | None:
+    """Why an image of this many pixels, at least one each way, is not read; None if it is."""
     if width * height > max_pixels():
         return f"{width}x{height} pixels are more than {max_pixels()}; shrink it, or give --max-pixels"
     if max(width, height) > MOST_ELONGATED * min(width, height):
@@ -203,8 +208,11 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     return None
 
 
-def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Converts more bits, or real numbers, to uint8 [H, W, 3]."""
+def to_uint8(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Converts more bits, or real numbers, to uint8 of the same shape.
+
+    path: for the message. Raises UnreadableImageError for values out of range and other types.
+    """
     if image.dtype == np.uint16:
         # cameras store 10, 12 or 14 bits in 16 without recording it: unscaled, such images are black
         bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()).bit_length() <= bits)

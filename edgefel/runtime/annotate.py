@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgefel.data.preprocessing import Image
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 
 Colour = tuple[int, int, int]
 
@@ -179,13 +179,13 @@ def _panel(face: LabelledFace, unit: float) -> OverlayLayer:
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
     right = PANEL_WIDTH - PAD
     share = f"{face.probability:.0%}"
-    layer.text(face.shown, PAD, PAD + 17, 0.66, label_colour(face), 1.2)
+    layer.text(face.label, PAD, PAD + 17, 0.66, label_colour(face), 1.2)
     layer.text(share, right - text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
-    below = f"confidence {face.confidence:.2f}" if face.sure else f"perhaps {face.label}"
+    below = f"confidence {face.confidence:.2f}" if face.sure else f"perhaps {face.top_label}"
     layer.text(below, PAD, PAD + 36, 0.4, FAINT)
     for number, (name, probability) in enumerate(face.probabilities.items()):
         middle = PAD + HEAD + ROW * (number + 0.5)
-        ink = INK if name == face.label else FAINT
+        ink = INK if name == face.top_label else FAINT
         layer.text(name, PAD, middle + 4.5, 0.4, ink)
         percent = f"{probability:.0%}"
         layer.text(percent, right - text_width(percent, 0.36), middle + 4, 0.36, ink)
@@ -204,7 +204,7 @@ def _panel(face: LabelledFace, unit: float) -> OverlayLayer:
 
 def _draw_tag(image: Image, face: LabelledFace) -> None:
     """Draws the label alone, below the box."""
-    text = f"{face.label} {face.probability:.0%}" if face.sure else f"{face.shown}, {face.label}?"
+    text = f"{face.top_label} {face.probability:.0%}" if face.sure else f"{face.label}, {face.top_label}?"
     width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
     tag = OverlayLayer(round(width), 24, unit)
@@ -246,7 +246,7 @@ def label_colour(face: LabelledFace) -> Colour:
     """The colour of the label's class; grey for an unsure face."""
     if not face.sure:
         return FAINT
-    return PALETTE[list(face.probabilities).index(face.label) % len(PALETTE)]
+    return PALETTE[list(face.probabilities).index(face.top_label) % len(PALETTE)]
 
 
 def place_panel(

@@ -41,6 +41,9 @@ _DRIVER_ERRORS = {
     804: "the CUDA compatibility package does not support this GPU; remove it (cuda-compat)",
     999: "unknown error; reboot, or load the module nvidia_uvm again",
 }
+# GPUs that have kernels for a format, and what they are called: TensorRT for RTX, support matrix, "Hardware and
+# Precision"; Model Optimizer, support matrix
+_LEAST_CAPABILITY = {"fp8": ((8, 9), "Ada"), "w8a16": ((8, 0), "Ampere"), "w4a16": ((8, 0), "Ampere")}
 _OLDEST_PORTABLE = (8, 0)  # Ampere; both "ampere_plus" and RTX's default start there
 
 
@@ -207,6 +210,14 @@ def runtime_problem(trt: ModuleType) -> str | None:
     return None
 
 
+def lacks_format(precision: str, capability: tuple[int, int]) -> str | None:
+    """Why GPUs of that compute capability cannot run an engine of this precision, in a few words; None if they can."""
+    least, name = _LEAST_CAPABILITY.get(precision, ((0, 0), ""))
+    if capability >= least:
+        return None
+    return "{} needs {} or later (compute capability {}.{})".format(precision, name, *least)
+
+
 def check_engine(file: BundleFile, here: Here | None = None) -> str | None:
     """Why this engine cannot be used here, naming what it was built with and what is here; None if it can.
 
@@ -240,6 +251,8 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
     portable = package == "tensorrt" and _option(built, "version_compatible")
     if installed != version and not (portable and _reads_older(version, installed)):
         return f"{file.name}: built with {package} {version}, and here is {installed}; {_REBUILD}"
+    if here.gpu is not None and (lacking := lacks_format(file.precision, here.gpu.capability)) is not None:
+        return f"{file.name}: {lacking}, and here is {here.gpu}; use another precision"
     if here.gpu is not None and (target := _wrong_target(built, here.gpu)) is not None:
         return f"{file.name}: built for {target}, and here is {here.gpu}; {_REBUILD}"
     return None

@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.alignment import FaceBox, misframed
 from edgefel.runtime.faces import FaceDetector, WholeImage, crops
 from edgefel.runtime.levelling import levelling
-from edgefel.runtime.quality import Quality, face_quality
+from edgefel.runtime.quality import Quality, check_least, face_quality
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.session import Predictions, Session
-
-UNSURE = "unsure"
-
-
-@dataclass(frozen=True)
-class LabelledFace:
-    """One face and its predictions.
-
-    label: the most probable class after correction. probabilities, primary: by class name, after and
-    before correction. confidence: 1 - normalized entropy of `probabilities`. quality: of the face, 0 to 1, and its
-    parts; None where it was not measured. sure: whether the quality reaches the threshold. size: width and height of a
-    whole image that is a face; None where the model saw the box.
-    """
-
-    box: FaceBox
-    label: str
-    primary_label: str
-    confidence: float
-    probabilities: Mapping[str, float]
-    primary: Mapping[str, float]
-    quality: float | None = None
-    quality_parts: Quality | None = None
-    sure: bool = True
-    size: tuple[int, int] | None = None
-
-    @property
-    def probability(self) -> float:
-        """Of the label."""
-        return self.probabilities[self.label]
-
-    @property
-    def shown(self) -> str:
-        """The label, or "unsure"."""
-        return self.label if self.sure else UNSURE
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        x, y, width, height = (self.box.x, self.box.y, self.box.side, self.box.side)
-        if self.size is not None:
-            x, y, width, height = (0, 0, *self.size)
-        return {
-            "box": {"x": x, "y": y, "width": width, "height": height},
-            "detection_score": self.box.score,
-            "label": self.shown,
-            "top_label": self.label,
-            "probability": self.probability,
-            "confidence": self.confidence,
-            "quality": None if self.quality is None else round(self.quality, 3),
-            "quality_parts": None if self.quality_parts is None else self.quality_parts.to_dict(),
-            "primary_label": self.primary_label,
-            "probabilities": dict(self.probabilities),
-            "primary": dict(self.primary),
-        }
 
 
 def label_faces(
@@ -79,38 +26,68 @@ def label_faces(
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
-    return label_found([find_faces(image, detector, session)], session, min_quality)[0]
+    return label_found([find_faces(image, detector, session)], session, Thresholds(min_quality))[0]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Quality and confidence, 0 to 1, below which a face is not sure. Raises EdgefelError for other values."""
+
+    min_quality: float = 0.0
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_least(self.min_quality)
+        if not 0 <= self.min_confidence <= 1:  # NaN too
+            raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
+
+    def reached(self, quality: float, confidence: float) -> bool:
+        """Whether a face is sure."""
+        return quality >= self.min_quality and confidence >= self.min_confidence
 
 
 @dataclass(frozen=True)
 class FoundFaces:
     """The faces of one image before they are labelled. crops: uint8 RGB [side, side, 3], as the session takes them.
-    size: of a whole image that is a face."""
+    misframed: of each, as of `LabelledFace`. size: of a whole image that is a face."""
 
     boxes: Sequence[FaceBox]
     crops: Sequence[Image]
+    misframed: Sequence[str | None]
     size: tuple[int, int] | None = None
+
+
+NO_FACES = FoundFaces((), (), ())
 
 
 def find_faces(image: Image, detector: FaceDetector, session: Session) -> FoundFaces:
     """The first half of `label_faces`. Raises what that raises."""
     check_labelling(session)
-    manifest = session.manifest
-    boxes = levelling(detector, manifest.framing, copies=True)(image)
+    boxes = levelling(detector, session.manifest.framing, copies=True)(image)
     if isinstance(detector, WholeImage):
         # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
-        return FoundFaces(boxes, [image], (image.shape[1], image.shape[0]))
-    return FoundFaces(boxes, crops(image, boxes, manifest.preprocessing.resize, manifest.framing))
+        return FoundFaces(boxes, [image], [None], (image.shape[1], image.shape[0]))
+    return framed_faces(image, boxes, session)
+
+
+def framed_faces(image: Image, boxes: Sequence[FaceBox], session: Session) -> FoundFaces:
+    """The faces in the boxes of a detector, framed as the bundle says."""
+    manifest = session.manifest
+    reasons = [why_misframed(image, box, session) for box in boxes]
+    return FoundFaces(boxes, crops(image, boxes, manifest.preprocessing.resize, manifest.framing), reasons)
 
 
 def label_found(
-    found: Sequence[FoundFaces], session: Session, min_quality: float = 0.0
+    found: Sequence[FoundFaces], session: Session, thresholds: Thresholds
 ) -> list[list[LabelledFace]]:
     """The second half of `label_faces`, of several images in one call of the session."""
     boxes = [box for one in found for box in one.boxes]
     faces = [crop for one in found for crop in one.crops]
-    labelled = iter(labelled_faces(boxes, faces, session(faces), session, min_quality))
-    return [[replace(next(labelled), size=one.size) for _ in one.boxes] for one in found]
+    labelled = iter(labelled_faces(boxes, faces, session(faces), session, thresholds))
+    return [
+        [replace(next(labelled), size=one.size, misframed=reason) for reason in one.misframed]
+        for one in found
+    ]
 
 
 def labelled_faces(
@@ -118,7 +95,7 @@ def labelled_faces(
     faces: Sequence[Image],
     predictions: Predictions,
     session: Session,
-    min_quality: float = 0.0,
+    thresholds: Thresholds,
 ) -> list[LabelledFace]:
     """The faces of N boxes, from their crops and what the session predicts for these."""
     assert predictions.primary is not None
@@ -128,14 +105,20 @@ def labelled_faces(
     for box, crop, probabilities, primary, confidence in rows:
         parts = crop_quality(crop, box, session)
         values = probabilities, primary, confidence, parts.overall
-        face = labelled_face(box, session.labels, *values, parts)
-        labelled.append(replace(face, sure=parts.overall >= min_quality))
+        sure = thresholds.reached(parts.overall, confidence)
+        labelled.append(labelled_face(box, session.labels, *values, parts, sure=sure))
     return labelled
 
 
 def crop_quality(crop: Image, box: FaceBox, session: Session) -> Quality:
     """How well a face can be read by the network of a session. crop: as `crops` gives it."""
     return face_quality(crop, box, session.manifest.preprocessing.output_size)
+
+
+def why_misframed(image: Image, box: FaceBox, session: Session) -> str | None:
+    """Why a face cannot be framed as in the training of a session's network; None if it can, or is not framed."""
+    framing = session.manifest.framing
+    return None if framing is None else misframed(image, box, framing)
 
 
 def labelled_face(
@@ -146,6 +129,9 @@ def labelled_face(
     confidence: float,
     quality: float | None = None,
     parts: Quality | None = None,
+    *,
+    sure: bool = True,
+    misframed: str | None = None,
 ) -> LabelledFace:
     """The face of a box from the model's distributions, [C] each, in the order of `names`.
 
@@ -160,6 +146,8 @@ def labelled_face(
         dict(zip(names, primary, strict=True)),
         quality,
         parts,
+        sure,
+        misframed=misframed,
     )
 
 

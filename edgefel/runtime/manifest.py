@@ -30,7 +30,19 @@ OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
 NEEDED_OUTPUTS = ("probabilities", "confidence")
 INPUT_TYPES = ("float32", "uint8")
 KINDS = ("onnx", "engine")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+# formats of TensorRT: FP8, and INT8 or INT4 weights beside FP16 activations. Engines are built of these files, and no
+# other backend runs them
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
+# Backends that the file of each precision is made for. ONNX Runtime's CPU provider computes FP16 in FP32 around casts,
+# and OpenVINO fuses the PReLU and the Q/DQ of the file for TensorRT, not those of the one for ONNX Runtime.
+MADE_FOR: Mapping[str, tuple[str, ...]] = {
+    "fp32": ("onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt", "onnxruntime-tensorrt"),
+    "fp16": ("tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"),
+    "int8": ("onnxruntime",),
+    "int8+fp16": ("openvino", "tensorrt", "onnxruntime-tensorrt"),
+    **dict.fromkeys(ENGINE_FORMATS, ("tensorrt",)),
+}
 Verdict = Literal["pass", "warn", "fail"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -53,7 +65,8 @@ class ModelInfo:
 class BundleFile:
     """One model file of the bundle. `parity` holds its comparison with PyTorch and the `verdict` on it,
     `builder` how it was made: of an engine, the TensorRT version and GPU, and the ONNX `source`.
-    `requires` says of an ONNX file what runs it (`edgefel.runtime.requirements`)."""
+    `requires` says of an ONNX file what runs it (`edgefel.runtime.requirements`), `made_for` which backends it is
+    written for; both are missing in older bundles, where the precision says it (`MADE_FOR`)."""
 
     name: str
     kind: str
@@ -63,8 +76,11 @@ class BundleFile:
     parity: Mapping[str, Any] | None = None
     builder: Mapping[str, Any] | None = None
     requires: Mapping[str, Any] | None = None
+    made_for: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.made_for is not None:
+            object.__setattr__(self, "made_for", tuple(self.made_for))
         if self.name in ("", ".", "..") or set("/\\") & set(self.name):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
         _one_line("file name", self.name)
@@ -82,9 +98,17 @@ class BundleFile:
         return cast("Verdict | None", (self.parity or {}).get("verdict"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Its entry in the JSON document; older bundles, and engines, have no `requires`."""
+        """Its entry in the JSON document; older bundles, and engines, have no `requires` and no `made_for`."""
         values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name != "requires" or value is not None}
+        optional = ("requires", "made_for")
+        return {name: value for name, value in values.items() if name not in optional or value is not None}
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that it is made for; others may run it too."""
+        if self.kind == "engine":
+            return ("tensorrt",)
+        return MADE_FOR[self.precision] if self.made_for is None else self.made_for
 
 
 def describe_file(
@@ -95,11 +119,12 @@ def describe_file(
     parity: Mapping[str, Any] | None = None,
     builder: Mapping[str, Any] | None = None,
     requires: Mapping[str, Any] | None = None,
+    made_for: tuple[str, ...] | None = None,
 ) -> BundleFile:
     """The manifest entry of a file on disk: its name, size and hash with what the caller knows about it."""
     path = Path(path)
     return BundleFile(
-        path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder, requires
+        path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder, requires, made_for
     )
 
 
@@ -259,6 +284,7 @@ _FILE = {
     "bytes": int,
     "parity?": {"verdict?": str, "reasons?": [str]},
     "builder?": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+    "made_for?": [str],
     "requires?": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str, "tensorrt?": str},
 }
 _SHAPE = {

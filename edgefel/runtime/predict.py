@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgefel.data.images import IMAGE_SUFFIXES, write_image
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_file
-from edgefel.runtime.alignment import misframed
 from edgefel.runtime.annotate import annotate, annotate_crop
-from edgefel.runtime.faces import FaceDetector, WholeImage
-from edgefel.runtime.labelling import FoundFaces, LabelledFace, find_faces, label_found
-from edgefel.runtime.session import Session
+from edgefel.runtime.model import Model
+from edgefel.runtime.results import Faces
 from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, Source, SourceImage
-
-# Images whose faces wait for a batch to fill, and the bytes of their pixels
-MOST_WAITING, MOST_BYTES = 32, 256 << 20
-NO_PIXELS: Image = np.zeros((0, 0, 3), np.uint8)
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """The labelled faces of one image; an empty list if it shows none."""
-
-    image: str
-    faces: tuple[LabelledFace, ...]
-    frame: int | None = None
-    time: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a video's frames also have `frame` and `time` (seconds)."""
-        result: dict[str, Any] = {"source": self.image}
-        if self.frame is not None:
-            result |= {"frame": self.frame, "time": self.time}
-        return result | {"faces": [face.to_dict() for face in self.faces]}
 
 
 @dataclass
@@ -66,35 +40,30 @@ class PredictSummary:
     kept: list[str] = field(default_factory=list)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def add(self, faces: Sequence[LabelledFace], misframed: Iterable[str]) -> None:
+    def add(self, faces: Faces) -> None:
         """Counts an image with its faces."""
         self.images += 1
         self.faces += len(faces)
         self.without_face += not faces
-        self.misframed.update(misframed)
+        self.misframed.update(face.misframed for face in faces if face.misframed)
         self.unsure.update(face.quality_parts.worst for face in faces if face.quality_parts and not face.sure)
 
 
 def predict_source(
     source: Source,
-    detector: FaceDetector,
-    session: Session,
+    model: Model,
     *,
     save: Path | None = None,
     overwrite: bool = False,
     every: int = 1,
-    min_quality: float = 0.0,
-    each: Callable[[ImageResult], None] = lambda result: None,
+    each: Callable[[Faces], None] = lambda faces: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PredictSummary:
-    """Labels every image of a source, handing each result to `each` in order.
-
-    The faces of several images go through the network in one call, as many as `session.max_batch`; results come once
-    they are labelled, and those of images without faces at once, unless others wait.
+    """Labels every image of a source, handing its faces to `each` in order: see `Model.label_images`.
 
     save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
-    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video.
-    min_quality: faces of a lower quality are "unsure". advance: called after each image, also after an unreadable one.
+    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video. advance:
+    called after each image, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
     summary = PredictSummary(left_out=source.left_out)
@@ -108,61 +77,29 @@ def predict_source(
         summary.unreadable.append(f"{file} ({reason})")
         advance()
 
-    whole = isinstance(detector, WholeImage)
-    waiting: list[_Waiting] = []
     with (
         _Saver(source, save, every, overwrite, summary) as saver,
         closing(source.images(skip, every, count_lost)) as images,
+        closing(model.label_images(images, keep=save is not None)) as labelled,
     ):
-
-        def label() -> None:
-            for one, faces in zip(
-                waiting, label_found([w.found for w in waiting], session, min_quality), strict=True
-            ):
-                summary.add(faces, one.misframed)
-                if save is not None:
-                    # a panel inside an image that is one face would hide it
-                    draw = annotate_crop(one.of.image, faces[0]) if whole else annotate(one.of.image, faces)
-                    saver.write(one.of, draw)
-                each(ImageResult(one.of.name, tuple(faces), one.of.frame, one.of.time))
-                advance()
-            waiting.clear()
-
-        for image in images:
-            waiting.append(_Waiting.of_image(image, detector, session, keep=save is not None))
-            if _enough(waiting, session.max_batch):
-                label()
-        label()
-        if not summary.images:
-            first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
-            raise EdgefelError(
-                f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
-            )
+        for image, faces in labelled:
+            summary.add(faces)
+            if save is not None:
+                saver.write(image, _annotated(image.image, faces))
+            each(faces)
+            advance()
+    if not summary.images:
+        first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
+        raise EdgefelError(
+            f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
+        )
     return summary
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """An image whose faces are found and not labelled. of: without its pixels unless they are kept for drawing.
-    misframed: the reasons of the faces that cannot be framed as in training."""
-
-    of: SourceImage
-    found: FoundFaces
-    misframed: tuple[str, ...]
-
-    @classmethod
-    def of_image(cls, one: SourceImage, detector: FaceDetector, session: Session, *, keep: bool) -> _Waiting:
-        found, framing = find_faces(one.image, detector, session), session.manifest.framing
-        reasons = () if framing is None else (misframed(one.image, box, framing) for box in found.boxes)
-        of = one if keep else replace(one, image=NO_PIXELS)
-        return cls(of, found, tuple(filter(None, reasons)))
-
-
-def _enough(waiting: Sequence[_Waiting], faces: int) -> bool:
-    """Whether to label: a full batch, a first image without faces, or as much as may be kept in memory."""
-    found = sum(len(one.found.boxes) for one in waiting)
-    kept = sum(crop.size for one in waiting for crop in (one.of.image, *one.found.crops))
-    return found == 0 or found >= faces or len(waiting) >= MOST_WAITING or kept >= MOST_BYTES
+def _annotated(image: Image, faces: Faces) -> Image:
+    whole = bool(faces) and faces[0].size is not None
+    # a panel inside an image that is one face would hide it
+    return annotate_crop(image, faces[0]) if whole else annotate(image, faces)
 
 
 def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
@@ -219,6 +156,7 @@ class _Saver(AbstractContextManager["_Saver"]):
 
     def write(self, one: SourceImage, image: Image) -> None:
         assert self._folder is not None
+        assert one.name is not None
         target = _target(self._source, self._folder, Path(one.name))
         if one.time is None:
             if target.exists() and not self._overwrite:

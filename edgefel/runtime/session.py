@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,8 @@ from edgefel.runtime.backends.base import Array, Backend, ModelFile, Record
 from edgefel.runtime.backends.choice import AUTO, Choice, Opened, open_backend
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest, read_manifest
 from edgefel.workers import usable_cores
+
+_log = logging.getLogger("edgefel.runtime")
 
 
 class Predictions(NamedTuple):
@@ -64,15 +68,17 @@ class Session(AbstractContextManager["Session"]):
         force: bool = False,
         *,
         max_batch: int = 16,
+        advise: bool = True,
     ) -> Session:
         """Opens a bundle.
 
         precision: fp32, fp16, int8 or int8+fp16; without one, the file that is best for the backend: the fastest
         of those that passed their comparison with PyTorch (docs/runtime.md). backend: a name of BACKENDS, which
-        is taken or is an error, or "auto": the first that can run such a file here (docs/runtime.md). threads: CPU
+        is taken or is an error, or "auto": the fastest that can run such a file here (docs/runtime.md). threads: CPU
         threads of one call; all cores by default. force: use a file whose hash differs from the manifest's, or that
         failed its comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are
-        split; an engine may have a smaller limit.
+        split; an engine may have a smaller limit. advise: log a warning, once for each file and backend in a process,
+        where FP32 is known to be faster.
         Raises EdgefelError: no such bundle, precision or backend, a backend that cannot be used here, a changed
         or failed file, a file that does not load or whose inputs and outputs are not the manifest's. Never
         takes another precision or backend than the one asked for.
@@ -95,6 +101,8 @@ class Session(AbstractContextManager["Session"]):
         except EdgefelError:
             opened.runner.close()
             raise
+        if advise and opened.choice.slower is not None:
+            _warn_once(opened.choice.slower)
         return cls(manifest, opened, threads, max_batch)
 
     @property
@@ -106,6 +114,11 @@ class Session(AbstractContextManager["Session"]):
     def headline(self) -> str:
         """The file and the backend, in at most 100 characters."""
         return self.choice.headline(self.file)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -231,6 +244,12 @@ class Session(AbstractContextManager["Session"]):
                     "the model's values: try another precision"
                 )
         return {name: np.asarray(outputs[name], dtype=np.float32) for name in self.manifest.outputs}
+
+
+@cache
+def _warn_once(warning: str) -> None:
+    """Logs it, unless this process has done so before."""
+    _log.warning("%s", warning)
 
 
 def _check_interface(manifest: Manifest, opened: Opened) -> None:

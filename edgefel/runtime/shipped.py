@@ -10,14 +10,13 @@ import os
 import shutil
 from pathlib import Path
 
-import edgefel
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.write import atomic_folder, sha256
 from edgefel.runtime.manifest import MANIFEST_NAME
 
 NAME = "fer-plus-nano"
-FOLDER = Path(edgefel.__file__).parent / "networks" / NAME
+FOLDER = Path(__file__).parents[1] / "networks" / NAME
 
 
 def find_shipped() -> Path | None:
@@ -61,7 +60,12 @@ def bundle_for_engines() -> Path:
 
 def engine_command(folder: Path) -> str:
     """The command that builds engines for the bundle in `folder`."""
-    return "edgefel engine" if folder in (FOLDER, find_shipped()) else f"edgefel engine {folder}"
+    return bundle_command("engine", folder)
+
+
+def bundle_command(name: str, folder: Path) -> str:
+    """`edgefel NAME` for the bundle in `folder`, which is left out where it is the one that comes with edgefel."""
+    return f"edgefel {name}" if folder in (FOLDER, find_shipped()) else f"edgefel {name} {folder}"
 
 
 def _copy(*, make: bool) -> Path:

@@ -12,6 +12,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.write import sha256
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, OnnxBackend, backend_entry
+from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import BundleFile, describe_file
 
 AUTO = "auto"
@@ -50,10 +51,16 @@ def open_yunet(path: Path, backend: str = AUTO, threads: int = 1) -> OpenedYuNet
             continue
         try:
             opened = _engine(path, threads) if engine else _onnx(path, name, threads)
-        except EdgefelError as error:
-            said = str(error).removeprefix(f"{path}: ")
+        except Exception as error:  # a package that is broken raises anything; the next backend may work
+            is_known = isinstance(error, EdgefelError)
+            said = str(error).removeprefix(f"{path}: ") if is_known else f"it fails here ({described(error)})"
             # it reads whatever is YuNet: the others would only say the same, and OpenVINO prints more
-            if backend == AUTO and name == "onnxruntime" and not isinstance(error, _UnavailableError):
+            if (
+                backend == AUTO
+                and name == "onnxruntime"
+                and is_known
+                and not isinstance(error, _UnavailableError)
+            ):
                 raise unusable(path, said) from None
             reasons.append(f"{name}: {said}")
             continue
@@ -126,9 +133,11 @@ def _engine(model: Path, threads: int) -> tuple[Backend, tuple[int, int]]:
     source = variant_path(model, file.precision)
     if (reason := BACKENDS["tensorrt"].load().unavailable_reason(file)) is not None:
         raise EdgefelError(reason)
-    if not source.is_file() or sha256(path) != file.sha256 or builder["source_sha256"] != sha256(source):
+    shape = builder["options"]["input_shape"]
+    is_same = source.is_file() and sha256(path) == file.sha256 and builder["source_sha256"] == sha256(source)
+    if not is_same or len(shape) != 4:
         raise EdgefelError(f"{path}: was changed, or built from another ONNX file; {build}")
-    _, channels, height, width = builder["options"]["input_shape"]
+    _, channels, height, width = shape
     shapes = output_shapes((height, width))
     engine = ModelFile(path, file, (channels, height, width), np.dtype(np.float32), shapes, INPUT)
     return BACKENDS["tensorrt"].load().open(engine, threads=threads), (height, width)

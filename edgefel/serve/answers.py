@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 from edgefel.serve.engine import Answer
 
 
 def face_dict(face: LabelledFace | TrackedFace) -> dict[str, Any]:
     """One face. eyes: [[x, y], [x, y]] in pixels, the one on the image's left first; null where they are not known."""
-    box = face.face.box if isinstance(face, TrackedFace) else face.box
-    eyes = None if box.eyes is None else [[round(x, 1), round(y, 1)] for x, y in box.eyes]
+    eyes = None if face.eyes is None else [[round(x, 1), round(y, 1)] for x, y in face.eyes]
     return face.to_dict() | {"eyes": eyes}
 
 

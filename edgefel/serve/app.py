@@ -23,7 +23,7 @@ from edgefel.serve.service import Service, service_of
 async def openapi(request: Request) -> Response:
     """GET /openapi.json"""
     service = service_of(request)
-    labels = service.engine.session.labels
+    labels = service.engine.model.labels
     return JSONResponse(
         openapi_document(labels, service.limits, locked=service.door.locked, cookie=service.cookie)
     )

@@ -15,16 +15,18 @@ import cv2
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceDetector, crops
+from edgefel.runtime.faces import FaceDetector
 from edgefel.runtime.labelling import (
     FoundFaces,
-    LabelledFace,
-    check_labelling,
+    Thresholds,
     crop_quality,
     find_faces,
+    framed_faces,
     labelled_faces,
 )
 from edgefel.runtime.levelling import levelling
+from edgefel.runtime.model import Model
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import TrackedFace
@@ -85,8 +87,8 @@ class Follower:
         self._session = session
         self._detector = AdaptiveDetector(levelling(detector, session.manifest.framing), options.detect_every)
         self._is_cut = CutFinder()
-        limits = options.min_confidence, options.min_quality
-        self.people = People(session.labels, options.tracker, options.smoothing, *limits)
+        thresholds = Thresholds(options.min_quality, options.min_confidence)
+        self.people = People(session.labels, options.tracker, options.smoothing, thresholds)
 
     def find(self, image: Image, stages: dict[str, float]) -> tuple[FoundFaces, bool]:
         """The faces of the next frame, and whether it begins a new shot."""
@@ -96,51 +98,42 @@ class Follower:
             self.people.reset()
         boxes = self._detector(image)
         found = time.perf_counter()
-        manifest = self._session.manifest
-        faces = crops(image, boxes, manifest.preprocessing.resize, manifest.framing)
+        faces = framed_faces(image, boxes, self._session)
         stages["detect"], stages["align"] = found - start, time.perf_counter() - found
-        return FoundFaces(boxes, faces), cut
+        return faces, cut
 
     def finish(self, now: float, found: FoundFaces, predictions: Predictions) -> list[TrackedFace]:
         """The faces of a frame, whose people are known since at least the frame before."""
         pairs = zip(found.crops, found.boxes, strict=True)
         qualities = [crop_quality(crop, box, self._session) for crop, box in pairs]
-        return list(self.people.update(now, found.boxes, predictions, qualities))
+        return list(self.people.update(now, found, predictions, qualities))
 
 
 class Engine:
-    """Labels images with a session and a detector; `label` is called by one thread.
+    """Labels images; `label` is called by one thread.
 
-    options: of streams; `min_quality` of images too. Raises EdgefelError for a bundle without the output `primary`.
+    options: of streams; `min_quality` of images too.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        detector: FaceDetector,
-        options: StreamOptions,
-        limits: Limits,
-        telemetry: Telemetry,
-    ) -> None:
-        check_labelling(session)
-        self.session, self.options, self.limits, self.telemetry = session, options, limits, telemetry
-        self._detector = detector
+    def __init__(self, model: Model, options: StreamOptions, limits: Limits, telemetry: Telemetry) -> None:
+        self.model, self.options, self.limits, self.telemetry = model, options, limits, telemetry
+        self._session, self._detector = model.session, model.take_detector()
 
     def follow(self) -> Follower:
         """A new stream of a client."""
-        return Follower(self.session, self._detector, self.options)
+        return Follower(self._session, self._detector, self.options)
 
     def describe(self) -> dict[str, Any]:
         """The network and the detector, as `GET /v1/model` gives them."""
-        session, manifest = self.session, self.session.manifest
+        session = self._session
         return {
-            "name": manifest.folder.name,
+            "name": session.manifest.folder.name,
             "labels": list(session.labels),
             "file": session.file.name,
             "precision": session.precision,
             "backend": session.backend,
             "threads": session.threads,
-            "detector": getattr(self._detector, "description", type(self._detector).__name__),
+            "detector": self.model.detector,
             "min_quality": self.options.min_quality,
             "smoothing": self.options.smoothing,
         }
@@ -171,7 +164,7 @@ class Engine:
         if work.follower is not None:
             found, cut = work.follower.find(image, stages)
         else:
-            found, cut = find_faces(image, self._detector, self.session), False
+            found, cut = find_faces(image, self._detector, self._session), False
             stages["detect"] = time.perf_counter() - begun
         # not the image itself: only one is in memory at a time
         return _Started(work, (image.shape[1], image.shape[0]), found, cut, stages)
@@ -183,7 +176,7 @@ class Engine:
             spent[stage] = spent.get(stage, 0.0) + seconds
 
         faces = [crop for one in started for crop in one.found.crops]
-        predictions = self.session(faces, record)
+        predictions = self._session(faces, record)
         answers, at = [], 0
         for one in started:
             count = len(one.found.boxes)
@@ -200,8 +193,8 @@ class Engine:
         if work.follower is not None:
             labelled = work.follower.finish(work.at, found, predictions)
         else:
-            boxes, least = found.boxes, self.options.min_quality
-            labelled = labelled_faces(boxes, found.crops, predictions, self.session, least)
+            thresholds = Thresholds(self.options.min_quality)
+            labelled = labelled_faces(found.boxes, found.crops, predictions, self._session, thresholds)
         stages = one.stages | spent
         stages["post"] = time.perf_counter() - start
         stages["total"] = time.monotonic() - work.asked

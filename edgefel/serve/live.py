@@ -17,8 +17,7 @@ import numpy as np
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceDetector
-from edgefel.runtime.session import Session
+from edgefel.runtime.model import Model
 from edgefel.runtime.stream.capture import SourcePlan
 from edgefel.runtime.stream.frames import FrameResult, FrameSource
 from edgefel.runtime.stream.overlay import draw
@@ -69,14 +68,13 @@ class LiveStream:
         self,
         plan: SourcePlan,
         first: FrameSource,
-        detector: FaceDetector,
-        session: Session,
+        model: Model,
         options: StreamOptions,
         telemetry: Telemetry,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._plan, self._source = plan, first
-        self._detector, self._session, self._options = detector, session, options
+        self._session, self._detector, self._options = model.session, model.take_detector(), options
         self._telemetry, self._say = telemetry, say
         self._viewers: dict[Slot[LiveFrame], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()

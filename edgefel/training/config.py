@@ -7,42 +7,39 @@ command line and `config.yaml` are made from it. Defaults are the recipe of ARBE
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_yaml
+from edgefel.training.settings import Limits, check_fields, setting
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
-# constructor, accepted types and description, by the type of a setting
-_KINDS: dict[str, tuple[Callable[[Any], Any], tuple[type, ...], str]] = {
-    "bool": (bool, (bool,), "true or false"),
-    "str": (str, (str, int), "text"),
-    "int": (int, (int,), "a whole number"),
-    "float": (float, (int, float, str), "a number"),
+
+# what `qat` changes about the defaults: small steps, few of them, on images as the device sees them
+QAT_RECIPE: Mapping[str, Any] = {
+    "lr": 2e-5,
+    "lr_schedule": "cosine",
+    "max_steps": 40,
+    "batch_size": 32,
+    "eval_every": 1000,
+    "log_every": 10,
+    "augment.rotation": 0.0,
+    "augment.brightness": 0.0,
+    "augment.contrast": 0.0,
+    "augment.saturation": 0.0,
+    "augment.hue": 0.0,
+    "augment.noise": 0.0,
+    "augment.erase_probability": 0.0,
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a setting means and which values it takes."""
-
-    help: str
-    minimum: float = -math.inf
-    maximum: float = math.inf
-    above: bool = False  # the minimum itself is not allowed
-    choices: tuple[str, ...] = ()
-    resumable: bool = False  # may change when a run is resumed: it does not alter what is learned
-
-
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A dataclass field with its limits."""
-    return field(default=default, metadata={"limits": Limits(help, **limits)})
+# the network is there already, and it learns from itself instead of from labels
+_NOT_WITH_QAT = (
+    *("model_settings", "init_from", "teacher", "freeze_backbones", "label_noise", "ema", "resizer_lr"),
+    *("augment.mixup", "augment.cutmix", "compute.precision"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class LossConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "loss")
+        check_fields(self, "loss")
 
     @property
     def prior_is_file(self) -> bool:
@@ -127,7 +124,7 @@ class AugmentConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "augment")
+        check_fields(self, "augment")
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ class ComputeConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "compute")
+        check_fields(self, "compute")
 
 
 @dataclass(frozen=True)
@@ -188,6 +185,25 @@ class TrainConfig:
         None, "Also learn from the probabilities of this checkpoint or run (distillation)."
     )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
+    qat: str | None = setting(
+        None,
+        "Train this checkpoint or run for INT8 (quantization-aware training): it learns to say in INT8 what it says "
+        "in FP32. Other settings then have other defaults, which docs/qat.md lists.",
+    )
+    qat_for: str = setting(
+        "int8",
+        "The file to train for: its quantizers are imitated.",
+        choices=("int8", "int8+fp16"),
+    )
+    qat_calibration: str | None = setting(
+        None,
+        "How the ranges of activations are found at first; by default as edgefel export finds them.",
+        choices=("sqnr", "mse", "minmax", "percentile", "entropy"),
+    )
+    qat_learn_ranges: bool = setting(False, "The ranges of activations learn too (LSQ).")
+    qat_range_lr: float = setting(
+        1e-3, "Learning rate of the ranges' logarithms, with --qat-learn-ranges.", minimum=0, above=True
+    )
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
     batch_size: int = setting(64, "Images per step, over all processes.", minimum=2)
     optimizer: str = setting("adamw", "adamw, or sgd with --momentum (APViT).", choices=("adamw", "sgd"))
@@ -248,7 +264,7 @@ class TrainConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        _check_fields(self, "")
+        check_fields(self, "")
         if not isinstance(self.model_settings, Mapping):
             raise EdgefelError(f"model_settings: expected names and values, got {self.model_settings!r}")
         object.__setattr__(self, "model_settings", dict(self.model_settings))
@@ -256,6 +272,17 @@ class TrainConfig:
             raise EdgefelError(
                 f"ema is {self.ema} with precision {self.compute.precision}, which rounds away the small steps of an "
                 "average; use --precision bf16-mixed"
+            )
+        if self.qat:
+            self._check_qat()
+
+    def _check_qat(self) -> None:
+        default = TrainConfig()
+        paths = [path for path, _, _ in settings() if path in _NOT_WITH_QAT or path.startswith("loss.")]
+        changed = [path for path in paths if _value(self, path) != _value(default, path)]
+        if changed:
+            raise EdgefelError(
+                f"qat: {', '.join(changed)} cannot be changed for quantization-aware training; leave out what sets it"
             )
 
     @property
@@ -272,7 +299,8 @@ class TrainConfig:
         if loss.prior_is_file:
             loss = dataclasses.replace(loss, prior=os.path.abspath(loss.prior))  # noqa: PTH100
         teacher = self.teacher and os.path.abspath(self.teacher)  # noqa: PTH100
-        return dataclasses.replace(self, data=data, init_from=starts, teacher=teacher, loss=loss)
+        qat = self.qat and os.path.abspath(self.qat)  # noqa: PTH100
+        return dataclasses.replace(self, data=data, init_from=starts, teacher=teacher, qat=qat, loss=loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -309,6 +337,13 @@ def settings(
             yield from settings(SECTIONS[item.name], f"{item.name}.")
         else:
             yield prefix + item.name, item, item.metadata["limits"]
+
+
+def _value(config: TrainConfig, path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
 
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
@@ -350,47 +385,3 @@ def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
         return cls(**values)
     except EdgefelError as error:
         raise EdgefelError(f"{source}: {error}") from None
-
-
-def _check_fields(config: Any, section: str) -> None:
-    """Checks types and limits, and converts integers (and YAML's "3e-4", a string) to floats."""
-    for item in dataclasses.fields(config):
-        limits = item.metadata.get("limits")
-        if limits is None or item.name == "model_settings":
-            continue
-        name = f"{section}.{item.name}" if section else item.name
-        value = _convert(getattr(config, item.name), str(item.type), name)
-        object.__setattr__(config, item.name, value)
-        if value is None:
-            continue
-        if limits.choices and value not in limits.choices:
-            raise EdgefelError(f"{name} is {value!r}; choose one of {', '.join(limits.choices)}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            _check_range(value, limits, name)
-
-
-def _convert(value: Any, kind: str, name: str) -> Any:
-    kind, _, optional = kind.partition(" | ")
-    if value is None and optional == "None":
-        return None
-    if kind.startswith("tuple"):
-        items = [value] if isinstance(value, str) else value
-        if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-            return tuple(items)
-        raise EdgefelError(f"{name} is {value!r}; it must be a list of texts")
-    make, taken, expected = _KINDS[kind]
-    if isinstance(value, taken) and (kind == "bool" or not isinstance(value, bool)):
-        with suppress(ValueError, OverflowError):
-            return make(value)
-    raise EdgefelError(f"{name} is {value!r}; it must be {expected}")
-
-
-def _check_range(value: float, limits: Limits, name: str) -> None:
-    low = value <= limits.minimum if limits.above else value < limits.minimum
-    if not math.isfinite(value) or low or value > limits.maximum:
-        parts = []
-        if limits.minimum > -math.inf:
-            parts.append(f"{'more than' if limits.above else 'at least'} {limits.minimum:g}")
-        if limits.maximum < math.inf:
-            parts.append(f"at most {limits.maximum:g}")
-        raise EdgefelError(f"{name} is {value}; it must be {' and '.join(parts) or 'finite'}")

@@ -128,7 +128,8 @@ def open_data(
         noisy = with_label_noise(train.targets(), config.label_noise, len(train.labels), config.seed)
         train = train.relabelled(noisy)
     _check_classes(config, train)
-    preprocessing = for_images_like(preprocessing, train)
+    if not config.qat:  # a trained network keeps its own
+        preprocessing = for_images_like(preprocessing, train)
     sources = [
         ImageSource(dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb)
         for dataset in (train, everything.subset(everything.in_split("val")))

@@ -6,7 +6,7 @@ import csv
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from edgefel.errors import EdgefelError
 from edgefel.files.read import read_text
 from edgefel.files.write import DISK_FULL, write_text
 from edgefel.training.distributed import gather_sum
-from edgefel.training.losses import LossTerms
+from edgefel.training.losses import DistillationTerms, LossTerms, ReliabilityLoss
 
-_TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_spread", "loss_auxiliary")
-_CORRECT, _IMAGES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
+_CORRECT, _IMAGES, _STEPS = -3, -2, -1  # behind the terms
 
 COLUMNS = (
     *("step", "epoch", "seconds", "images_per_second", "lr", "correction_ramp"),
     *("loss", "loss_classification", "loss_anchor", "loss_center", "loss_auxiliary", "anchor_spread"),
+    *("loss_logits", "loss_embedding"),
     *("accuracy", "val_loss", "val_accuracy", "val_macro_f1", "val_ece"),
     *("val_primary_accuracy", "val_primary_macro_f1", "skipped_images"),
 )
@@ -36,15 +36,21 @@ COLUMNS = (
 class Window:
     """Loss terms and accuracy summed over the steps of a log interval, on the device: no step waits for it.
 
-    Every rank sums its own part; the parts are added when they are read.
+    Every rank sums its own part; the parts are added when they are read. names: of the terms, in their order.
     """
 
-    def __init__(self, device: torch.device, world: int, saved: list[float]) -> None:
-        self.world = world
+    def __init__(
+        self,
+        device: torch.device,
+        world: int,
+        saved: list[float],
+        names: Sequence[str] = ReliabilityLoss.names,
+    ) -> None:
+        self.world, self.names = world, names
         self.steps = 0.0  # of the last `take`
-        self.sums = torch.tensor(saved or [0.0] * (_STEPS + 1), device=device)
+        self.sums = torch.tensor(saved or [0.0] * (len(names) + 3), device=device)
 
-    def add(self, terms: LossTerms, correct: Tensor, images: int) -> None:
+    def add(self, terms: LossTerms | DistillationTerms, correct: Tensor, images: int) -> None:
         """One step. The terms are means over equal shards, so a rank's share of each is 1/world."""
         values = [term.detach() / self.world for term in terms]
         values += [correct, correct.new_tensor(images), terms.total.new_tensor(1.0 / self.world)]
@@ -54,9 +60,10 @@ class Window:
         """The sums over all ranks. Raises EdgefelError if the loss is no longer finite."""
         sums = [float(value) for value in gather_sum(self.sums).tolist()]
         if not all(math.isfinite(value) for value in sums):
+            hinge = ", or with --anchor-loss hinge" if "loss_anchor" in self.names else ""
             raise EdgefelError(
-                f"the loss is no longer finite (its terms: {dict(zip(_TERMS, sums, strict=False))}); "
-                "start again with a lower --lr, or with --anchor-loss hinge"
+                f"the loss is no longer finite (its terms: {dict(zip(self.names, sums, strict=False))}); "
+                f"start again with a lower --lr{hinge}"
             )
         return sums
 
@@ -73,7 +80,7 @@ class Window:
 
     def _means(self, sums: list[float]) -> dict[str, float]:
         steps = max(sums[_STEPS], 1e-9)
-        means = {name: value / steps for name, value in zip(_TERMS, sums, strict=False)}
+        means = {name: value / steps for name, value in zip(self.names, sums, strict=False)}
         return means | {"accuracy": sums[_CORRECT] / max(sums[_IMAGES], 1.0)}
 
 
@@ -146,11 +153,17 @@ class MetricsLog:
             self._hook(arguments)
 
     def _truncate(self, step: int) -> None:
-        lines = read_text(self.path).splitlines()
-        kept = [line for line in lines[1:] if line.count(",") == len(COLUMNS) - 1]
+        header, *lines = read_text(self.path).splitlines() or [""]
+        names = header.split(",")  # of an earlier version, there may be fewer
+        found = [
+            dict(zip(names, line.split(","), strict=True))
+            for line in lines
+            if line.count(",") == len(names) - 1
+        ]
         # lines without a step are not ours, or were cut off
-        kept = [line for line in kept if (at := line.split(",", 1)[0]).isdecimal() and int(at[:20]) <= step]
-        write_text(self.path, "\n".join([",".join(COLUMNS), *kept]) + "\n")
+        kept = [row for row in found if (at := row.get("step", "")).isdecimal() and int(at[:20]) <= step]
+        rows = [",".join(row.get(name, "") for name in COLUMNS) for row in kept]
+        write_text(self.path, "\n".join([",".join(COLUMNS), *rows]) + "\n")
 
 
 class TrainingProgress:

@@ -6,7 +6,7 @@ Shapes: batch B, classes C, anchors per class K, embedding width E.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -122,6 +122,35 @@ def center_loss(embedding: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
     return (target * squared.amin(2)).sum(1).mean() / embedding.shape[1]
 
 
+class DistillationTerms(NamedTuple):
+    """Scalars (0-d tensors): the sum, and the mean squared errors of logits and of embeddings."""
+
+    total: Tensor
+    logits: Tensor
+    embedding: Tensor
+
+
+class SelfDistillationLoss:
+    """`L = mean (z - z')² + mean (e - e')²` of logits z and embeddings e, whose targets are a network's own in FP32."""
+
+    names = ("loss", "loss_logits", "loss_embedding")
+
+    def __call__(
+        self,
+        prediction: Prediction,
+        target: Tensor,
+        anchors: Tensor | None,
+        ramp: float = 1.0,
+        auxiliary: Any = None,
+        own: float = 1.0,
+        teacher: Tensor | None = None,
+    ) -> DistillationTerms:
+        """Terms for one batch. auxiliary: the FP32 network's prediction; labels and all else are not used."""
+        logits = F.mse_loss(_wide(prediction.logits), _wide(auxiliary.logits))
+        embedding = F.mse_loss(_wide(prediction.embedding), _wide(auxiliary.embedding))
+        return DistillationTerms(logits + embedding, logits, embedding)
+
+
 class ReliabilityLoss:
     """`L = λ_cls L_cls + ramp · (λ_a L_a + λ_c L_c)`; classification alone for models without anchors.
 
@@ -131,6 +160,8 @@ class ReliabilityLoss:
 
     prior: [C, C], for pdls and f-pdls. Raises ValueError if they have none.
     """
+
+    names = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_spread", "loss_auxiliary")
 
     def __init__(self, config: LossConfig, prior: Tensor | None = None) -> None:
         if config.criterion != "cross-entropy" and prior is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
 from edgefel.models.reliability import Prediction
 from edgefel.training.config import TrainConfig
+from edgefel.training.losses import ReliabilityLoss, SelfDistillationLoss
 from edgefel.training.randomness import Purpose, derive_seed
 
 
@@ -56,6 +57,16 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+class Student(NamedTuple):
+    """What learns, and its loss: (prediction, target, anchors, ramp, auxiliary, own, teacher) -> terms.
+
+    model: gives what the loss takes as prediction and auxiliary. The loss has `names` of its terms, the total first.
+    """
+
+    model: SupervisedModel
+    loss: ReliabilityLoss | SelfDistillationLoss
+
+
 class SupervisedModel(nn.Module):
     """A model in training, with an auxiliary classifier if `supervised`, and with its streams frozen if `frozen`.
 
@@ -89,12 +100,24 @@ class SupervisedModel(nn.Module):
             stream.eval()
         return self
 
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated: images -> Prediction."""
+        return self.model
+
+    def keep_in(self, run: Path) -> None:
+        """Stores in the run folder what a resumed run needs from elsewhere."""
+
+    def described(self) -> dict[str, Any]:
+        """Entries of the checkpoint's `extra`."""
+        return {}
+
     def class_axes(self) -> dict[str, int]:
         """As of the model, with the auxiliary classifier."""
         axes = {f"model.{name}": axis for name, axis in self.model.class_axes().items()}
         return axes if self.auxiliary is None else {**axes, "auxiliary.weight": 0, "auxiliary.bias": 0}
 
-    def forward(self, image: Tensor, ramp: Tensor | float = 1.0) -> tuple[Prediction, Tensor | None]:
+    def forward(self, image: Tensor, ramp: Tensor | float = 1.0) -> tuple[Prediction, Any]:
         """The model's prediction, and the auxiliary classifier's probabilities [B, C] or None."""
         if self.auxiliary is None:
             return self.model(image, ramp), None
@@ -103,3 +126,10 @@ class SupervisedModel(nn.Module):
         prediction: Prediction = self.model.head(embedding, tokens, ramp)
         inputs = F.layer_norm(features, features.shape[-1:]).flatten(1) * self.scale
         return prediction, torch.softmax(self.auxiliary(inputs), dim=-1)
+
+
+def supervised_student(config: TrainConfig, model: FacialExpressionModel, prior: Tensor | None) -> Student:
+    """A model that learns from labels. prior: of `ReliabilityLoss`."""
+    loss = config.loss
+    supervised = SupervisedModel(model, loss.lambda_auxiliary > 0, config.freeze_backbones)
+    return Student(supervised, ReliabilityLoss(loss, prior))

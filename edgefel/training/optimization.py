@@ -19,6 +19,7 @@ from edgefel.training.config import TrainConfig
 # and the class token (APViT, arXiv 2212.05463), tables of relative positions (Swin, arXiv 2103.14030), anchors
 NOT_DECAYED = ("pos_embed", "cls_token", "relative_position_bias_table", "anchors")
 RESIZER = "resizer"
+RANGES = "ranges."
 LR_FACTOR = "lr_factor"
 
 
@@ -26,7 +27,7 @@ def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]
     """The optimizer for the named parameters that learn.
 
     Groups differ in weight decay, which only matrices and kernels have (see `NOT_DECAYED`), and in `LR_FACTOR`, the
-    factor on the group's learning rate: `config.resizer_lr` for a resizer.
+    factor on the group's learning rate: `config.resizer_lr` for a resizer, `config.qat_range_lr` for ranges.
     """
     kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
@@ -34,6 +35,8 @@ def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]
             decayed = parameter.ndim > 1 and not name.endswith(NOT_DECAYED)
             decay = config.weight_decay if decayed else 0.0
             factor = config.resizer_lr if RESIZER in name.split(".") else 1.0
+            if name.startswith(RANGES):
+                factor = config.qat_range_lr / config.lr
             kinds.setdefault((decay, factor), []).append(parameter)
     groups: list[dict[str, object]] = [
         {"params": parameters, "weight_decay": decay, LR_FACTOR: factor}

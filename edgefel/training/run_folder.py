@@ -39,8 +39,9 @@ from edgefel.training.model import SupervisedModel
 
 SKIPPED_NAME = "skipped.json"  # by split, the images that could not be read, each with the reason
 PRIOR_NAME = "prior.csv"  # the prior, if it was read from a file
+ORIGINAL_NAME = "original"  # the checkpoint that quantization-aware training started from
 LEFT_OUT_NAME = "left-out.json"  # the images that --without-copies leaves out of training, by kind of copy
-_AUXILIARY = "auxiliary."
+_MODEL = "model."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"
 _NEW_ENTRIES = frozenset({"best_epoch", "lowest_loss", "since"})  # which runs of earlier versions lack
@@ -203,12 +204,12 @@ def check_output(path: Path) -> None:
 def training_tensors(
     supervised: SupervisedModel, optimizer: torch.optim.Optimizer, *, averaged: bool = False
 ) -> dict[str, Tensor]:
-    """What a model checkpoint lacks, as CPU tensors: optimizer state by "parameter name/entry", and by name the weights
-    of the auxiliary classifier, or all weights and statistics if the checkpoint holds their average."""
+    """What a model checkpoint lacks, as CPU tensors: optimizer state by "parameter name/entry", and by name what is not
+    of the model (auxiliary classifier, ranges), or all weights and statistics if the checkpoint holds their average."""
     tensors = {
         name: value.detach().cpu().contiguous()
         for name, value in supervised.state_dict().items()
-        if averaged or name.startswith(_AUXILIARY)
+        if averaged or not name.startswith(_MODEL)
     }
     for name, parameter in supervised.named_parameters():
         for entry, value in optimizer.state.get(parameter, {}).items():

@@ -26,8 +26,8 @@ from edgefel.training.data import CopiesLeftOut, Data, run_framing
 from edgefel.training.distillation import Teacher, agreement, labels_of
 from edgefel.training.distributed import Shard, convert_for_ranks, gather_sum, join_skipped
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
-from edgefel.training.losses import ReliabilityLoss, correction_ramp
-from edgefel.training.model import SupervisedModel
+from edgefel.training.losses import correction_ramp
+from edgefel.training.model import Student, supervised_student
 from edgefel.training.optimization import (
     WeightAverage,
     check_weights,
@@ -80,6 +80,7 @@ class Trainer:
         steps_per_epoch: int,
         quiet: bool,
         teacher: Teacher | Tensor | None = None,
+        student: Student | None = None,
     ) -> None:
         self.config, self.run, self.fabric, self.data = config, run, fabric, data
         self.preprocessing, self.raw, self.state = preprocessing, model, state
@@ -92,17 +93,16 @@ class Trainer:
         check_available(config.compute.attention, fabric.device)
         model.use_attention(cast(Any, config.compute.attention))
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
-        loss = config.loss
-        self.supervised = SupervisedModel(model, loss.lambda_auxiliary > 0, config.freeze_backbones)
+        self.supervised, self.loss = student or supervised_student(config, model, data.prior)
         self.updater = make_optimizer(config, self.supervised.named_parameters())
         self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
-        self.loss = ReliabilityLoss(loss, data.prior)
         # of a resumed run, the model comes with its averaged weights; those that learn are restored after this
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.teacher, self.taught = teacher, cast("Tensor | None", None)
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.mix = Mixing(config.augment, config.seed)
-        self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
+        sums = state.window if self.main else []
+        self.window = Window(fabric.device, self.shard.world, sums, self.loss.names)
         self.progress = TrainingProgress(
             config.epochs,
             self.planned,
@@ -112,6 +112,7 @@ class Trainer:
             enabled=self.main and not quiet,
         )
         self.clock = Clock(state.seconds)
+        self.rate = config.lr  # of the last step
         self.log: MetricsLog | None = None
         self.framing: Framing | None = None
         self.saved_step = state.step if state.step else -1
@@ -186,6 +187,7 @@ class Trainer:
             if self.config.loss.prior_is_file and data.prior is not None:
                 write_prior(run.path / PRIOR_NAME, data.labels, data.prior)
             run.create(self.config)
+            self.supervised.keep_in(run.path)
             if data.left_out is not None:
                 write_json(run.path / LEFT_OUT_NAME, asdict(data.left_out))
             last = run.last()
@@ -238,7 +240,7 @@ class Trainer:
 
     @property
     def kept(self) -> FacialExpressionModel:
-        """The model that is validated and saved."""
+        """The model that is saved."""
         if self.average is None:
             return self.raw
         return cast("FacialExpressionModel", self.average.model)
@@ -256,7 +258,8 @@ class Trainer:
         target, taught = mixture.of(own, classes), None
         if self.taught is not None:
             taught = mixture.of(self.fabric.to_device(self.taught[batch.indices]), classes)
-        set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
+        self.rate = learning_rate(config, state.epoch, state.step, self.planned)
+        set_learning_rate(self.updater, self.rate)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
         prediction, auxiliary = self.model(images, ramp)
@@ -306,7 +309,7 @@ class Trainer:
                 "epoch": state.epoch + 1,
                 "seconds": round(self.clock.seconds(), 3),
                 "images_per_second": round(self.clock.rate(), 1),
-                "lr": self.updater.param_groups[0]["lr"],
+                "lr": self.rate,
                 "correction_ramp": self._ramp(state.step - 1),
                 **means,
             }
@@ -330,7 +333,8 @@ class Trainer:
         check_weights(self.supervised, self.kept)
         scores: dict[str, float] = {}
         if self.data.val is not None:
-            found = validate(self.kept, self.data.val, self.preprocessing, self.fabric)
+            judged = self.supervised.judged if self.average is None else self.kept
+            found = validate(judged, self.data.val, self.preprocessing, self.fabric)
             scores = found.scores
             self.supervised.train()
             means = {name: value / self.state.since["steps"] for name, value in self.state.since.items()}
@@ -339,7 +343,7 @@ class Trainer:
                 f"accuracy {means['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
                 f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
             )
-            self._warn(found, row["epoch"], means["loss_classification"])
+            self._warn(found, row["epoch"], means.get("loss_classification", 0.0))
         self.state.since = {}
         for source in self.data.sources.values():
             if not source.fits:
@@ -377,7 +381,7 @@ class Trainer:
                 "labels": self.data.labels,
                 "preprocessing": self.preprocessing.to_dict(),
                 "framing": self.framing,
-                "extra": {"training": extra},
+                "extra": {"training": extra, **self.supervised.described()},
             }
             average = None if self.average is None else self.kept
             self.run.save(

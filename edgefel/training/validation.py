@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
-from edgefel.models.network import FacialExpressionModel
 from edgefel.training.config import TrainConfig
 from edgefel.training.distributed import gather_sum
 from edgefel.training.losses import PROBABILITY_FLOOR
@@ -45,15 +45,15 @@ class Validation:
 
 
 def validate(
-    model: FacialExpressionModel, source: ImageSource, preprocessing: Preprocessing, fabric: Fabric
+    model: nn.Module, source: ImageSource, preprocessing: Preprocessing, fabric: Fabric
 ) -> Validation:
-    """Scores of the whole split, on every rank.
+    """Scores of the whole split, on every rank. model: images -> Prediction.
 
     The correction has its full weight, as on the device, whatever the ramp in training. The loss is the mean of -log p
     of the true class, without smoothing.
     """
     dataset = source.dataset
-    classes = model.config.num_classes
+    classes = len(dataset.labels)
     mine = range(fabric.global_rank, len(dataset), fabric.world_size)
     with fabric.autocast():
         outputs = run_model(model, source.readable(mine, _BATCH), preprocessing, classes, fabric.device)

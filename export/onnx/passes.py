@@ -89,6 +89,25 @@ def spread_prelu(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     return rewrite.clean(), count
 
 
+def gather_prelu(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Writes Max(x, a x) with constant slopes a <= 1 as PReLU(x, a), the reverse of `spread_prelu`; returns the copy
+    and how many were written so. Names of existing tensors do not change."""
+    rewrite = Rewrite.copy(model)
+    count = 0
+    for node in list(rewrite.order):
+        if node.op_type != "Max" or len(node.input) != 2:
+            continue
+        scaled = rewrite.producer(node.input[1], "Mul")
+        if scaled is None or scaled.input[0] != node.input[0] or rewrite.only_reader(node.input[1]) is None:
+            continue
+        slopes = rewrite.constant(scaled.input[1])
+        if slopes is not None and (slopes <= 1.0).all():
+            prelu = rewrite.node("PRelu", scaled.input, like=node, output=node.output[0])
+            rewrite.replace([node, scaled], [prelu], at=node)
+            count += 1
+    return rewrite.clean(), count
+
+
 def keep_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A graph with the named outputs alone, in the graph's own order; returns it and the names of the dropped nodes.
 

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
 MAX_IMAGES = 2000  # 400 MB of them at the size that a 224 model resizes to
-_COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16": "#8172b2"}
+_COLOURS = {
+    "fp32": "#4c72b0",
+    "fp16": "#55a868",
+    "int8": "#c44e52",
+    "int8+fp16": "#8172b2",
+    "fp8": "#937860",
+    "w8a16": "#da8bc3",
+    "w4a16": "#ccb974",
+}
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,28 @@ class LabelParity:
 
 
 @dataclass(frozen=True)
+class Before:
+    """The file beside the FP32 network before quantization-aware training, on the same images.
+
+    fp32_agreement: of the network that was exported, in FP32, with the one before. accuracy: of the one before; None
+    without true labels. The others as in `Parity`, against the one before.
+    """
+
+    fp32_agreement: float
+    top1_agreement: float
+    agreement_interval: tuple[float, float]
+    kl_mean: float
+    logits_sqnr_db: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Parity:
     """The comparison of one file.
 
     max_abs, mean_abs: per output. agreement_interval: 95 %. kl_mean, kl_max: KL(PyTorch || file) of the
-    corrected probabilities, nats per image. labels: None where there are no true labels. reasons: why the
+    corrected probabilities, nats per image. labels: None where there are no true labels. before: None unless the
+    network was trained for INT8. reasons: why the
     verdict is not "pass", failures first. limits: what it was judged by. Where values are not finite, only
     `images`, `verdict` and `reasons` say something.
     """
@@ -72,6 +89,7 @@ class Parity:
     kl_mean: float | None = None
     kl_max: float | None = None
     labels: LabelParity | None = None
+    before: Before | None = None
 
     @property
     def largest_deviation(self) -> float | None:

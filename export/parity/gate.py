@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import onnxruntime as ort
 from edgefel.calib.images import ComparedImages
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.compare import Parity, compare
+from edgefel.export.parity.compare import Before, Outputs, Parity, compare
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES
@@ -34,7 +35,8 @@ class Gate:
 
     The reference uses the checkpoint's own preprocessing, a file the bundle's: a resample that was moved out of
     the graph is part of the comparison. limits: per precision. seed: of the intervals. threads: of PyTorch and
-    ONNX Runtime, None for all cores.
+    ONNX Runtime, None for all cores. before: the network before quantization-aware training, which every file is
+    compared with too; it has no part in the verdict.
 
     Raises EdgefelError if an output of the model is not finite.
     """
@@ -46,18 +48,23 @@ class Gate:
     seed: int = 0
     threads: int | None = None
     progress: Progress = SILENT
+    before: Checkpoint | None = None
 
     def __post_init__(self) -> None:
-        model = self.checkpoint.model
-        batches = self.images.batches(Preprocessing.from_dict(self.checkpoint.preprocessing))
         self.progress.start("PyTorch reference", len(self.images))
-        self.reference = reference_outputs(model, batches, self.progress, threads=self.threads)
+        self.reference = self._outputs_of(self.checkpoint)
         broken = [name for name, values in self.reference.items() if not np.isfinite(values).all()]
         if broken:
             raise EdgefelError(
                 f"{self.checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
                 "diverged, export an earlier checkpoint"
             )
+
+        self.reference_before = None if self.before is None else self._outputs_of(self.before)
+
+    def _outputs_of(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[np.float32]]:
+        batches = self.images.batches(Preprocessing.from_dict(checkpoint.preprocessing))
+        return reference_outputs(checkpoint.model, batches, self.progress, threads=self.threads)
 
     def judge(
         self,
@@ -72,9 +79,37 @@ class Gate:
         judges it by the limits of its precision."""
         self.progress.start(f"compare {precision} with PyTorch", len(self.images))
         batches = self.images.batches(preprocessing, input_type)
-        actual = onnx_outputs(model, batches, self.progress, outputs=outputs, threads=self.threads)
+        actual = onnx_outputs(
+            model,
+            batches,
+            self.progress,
+            outputs=outputs,
+            threads=self.threads,
+            # its optimizer moves FP8 tensors through operators that ONNX Runtime then refuses to run on FP8
+            optimize=precision != "fp8",
+        )
+        parity = self._compare(self.reference, actual, precision, outputs)
+        if self.reference_before is None or parity.top1_agreement is None:
+            return parity
+        beside = self._compare(self.reference_before, actual, precision, outputs)
+        labels = [
+            values["probabilities"].argmax(axis=-1) for values in (self.reference_before, self.reference)
+        ]
+        return dataclasses.replace(
+            parity,
+            before=Before(
+                float((labels[0] == labels[1]).mean()),
+                cast(float, beside.top1_agreement),
+                cast("tuple[float, float]", beside.agreement_interval),
+                cast(float, beside.kl_mean),
+                beside.logits_sqnr_db,
+                None if beside.labels is None else beside.labels.accuracy_reference,
+            ),
+        )
+
+    def _compare(self, reference: Outputs, actual: Outputs, precision: str, outputs: Sequence[str]) -> Parity:
         return compare(
-            self.reference,
+            reference,
             actual,
             self.limits[precision],
             outputs=outputs,
@@ -112,14 +147,17 @@ def onnx_outputs(
     *,
     outputs: Sequence[str] = OUTPUT_NAMES,
     threads: int | None = None,
+    optimize: bool = True,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """The outputs of an ONNX file, or of a serialized model, in ONNX Runtime on the CPU for all batches, joined.
 
-    outputs: which ones. threads: of one run, None for all cores. Raises EdgefelError for no batch, or a model
-    that does not load or run.
+    outputs: which ones. threads: of one run, None for all cores. optimize: with graph optimizations.
+    Raises EdgefelError for no batch, or a model that does not load or run.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

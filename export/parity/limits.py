@@ -77,11 +77,15 @@ _RANGES: dict[str, tuple[float, float]] = {
 _INT8 = ParityLimits(
     min_sqnr_db=10.0, min_agreement=0.98, max_recall_loss=1.5, max_f1_loss=1.0, max_ece_rise=3.0
 )
+_WEIGHTS = dataclasses.replace(_INT8, min_sqnr_db=25.0, min_agreement=0.99)
 LIMITS: Mapping[str, ParityLimits] = {
     "fp32": ParityLimits(max_deviation=1e-4, fatal=True),
     "fp16": ParityLimits(min_sqnr_db=30.0, min_agreement=0.995, max_recall_loss=1.5),
     "int8": _INT8,
     "int8+fp16": _INT8,
+    "fp8": _INT8,
+    "w8a16": _WEIGHTS,
+    "w4a16": _INT8,
 }
 
 

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import onnx
 
 from edgefel.calib.cache import cached_scales
-from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
+from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, PlacementPolicy, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
 from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import check_graph
+from edgefel.export.precision.formats import FORMATS, place_format, write_format
 from edgefel.export.precision.half import float32_nodes, to_half
 from edgefel.progress import SILENT, Progress
 from edgefel.text import counted
@@ -38,11 +39,15 @@ class PrecisionGraph:
 
 @dataclass(frozen=True)
 class Ranges:
-    """INT8 scale per activation; entry: the manifest's entry on the calibration."""
+    """INT8 scale per activation; entry: the manifest's entry on the calibration.
+
+    ends: of the asymmetric ranges; without them all files are symmetric.
+    """
 
     scales: Mapping[str, np.float32]
     entry: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    ends: Mapping[str, tuple[float, float]] | None = None
 
 
 def make_graphs(
@@ -50,14 +55,15 @@ def make_graphs(
     precisions: Sequence[str],
     *,
     anchors: npt.NDArray[np.float32] | None,
-    calibrate: Callable[[onnx.ModelProto, Sequence[str]], Ranges],
+    calibrate: Callable[..., Ranges],
     choose: Callable[[onnx.ModelProto, Ranges, Build], Mapping[str, str]] | None = None,
     attended: onnx.ModelProto | None = None,
 ) -> dict[str, PrecisionGraph]:
     """The graphs of the precisions, checked, in their order.
 
     graph: FP32, not changed. anchors: of the head, which stay FP32 in FP16 graphs. calibrate: graph, activations
-    -> their ranges; called once, where a precision is quantized, with what all of them need. choose: which layers
+    -> their ranges; called once for INT8, with what all files need, and once for FP8 with "minmax" as a third
+    argument, which are FP8's ranges whatever INT8's are. choose: which layers
     stay in float although they could be INT8, and why; given the float graph that is quantized for ONNX Runtime,
     the ranges, and how the INT8 graphs are made. attended: the graph with attention as one operator, from which all
     but the INT8 graph for ONNX Runtime are then made: version 1.31 cannot load that one in opset 23 (it inserts
@@ -95,6 +101,9 @@ def make_graphs(
         made[quantized[0]] = dataclasses.replace(first, warnings=(*ranges.warnings, *first.warnings))
     if "fp16" in made:
         made["fp16"] = _half(made["fp16"], anchors)
+    for name in FORMATS:
+        if name in made:
+            made[name] = _half(_formatted(bases[name], name, spread, calibrate), anchors)
     for one in made.values():
         check_graph(one.model)
     return made
@@ -105,13 +114,33 @@ def _quantized(
 ) -> PrecisionGraph:
     entry = {
         "policy": placement.policy.name,
+        "activations": _activations(placement.policy, ranges),
         "int8_nodes": len(placement.nodes),
         "int8_residuals": len(placement.residuals),
         "float_nodes": dict(placement.kept_float),
         "calibration": ranges.entry,
     }
-    one = PrecisionGraph(quantize(base, placement, ranges.scales), entry)
+    one = PrecisionGraph(quantize(base, placement, ranges.scales, ranges.ends), entry)
     return _half(one, anchors) if placement.policy is TENSORRT else one
+
+
+def _activations(policy: PlacementPolicy, ranges: Ranges) -> str:
+    if not policy.unsigned:
+        return "symmetric int8"
+    return "symmetric uint8" if ranges.ends is None else "asymmetric uint8"
+
+
+def _formatted(
+    base: onnx.ModelProto, precision: str, spread: onnx.ModelProto, calibrate: Callable[..., Ranges]
+) -> PrecisionGraph:
+    placement = place_format(base, precision)
+    ranges = Ranges({}, {})
+    if precision == "fp8":
+        ranges = calibrate(spread, list(placement.activations), "minmax")
+    entry = {f"{precision}_nodes": len(placement.nodes), "float_nodes": dict(placement.kept_float)}
+    if ranges.entry:
+        entry["calibration"] = ranges.entry
+    return PrecisionGraph(write_format(base, placement, ranges.scales), entry, ranges.warnings)
 
 
 def calibrate_ranges(
@@ -132,7 +161,7 @@ def calibrate_ranges(
     """
     warnings: list[str] = []
     progress.start("calibrate INT8", len(reader))
-    scales, cache = cached_scales(
+    scales, ends, cache = cached_scales(
         graph, activations, reader, method, set_key, warn=warnings.append, advance=progress.advance
     )
     entry = {
@@ -145,7 +174,7 @@ def calibrate_ranges(
     if reader.skipped:
         named = ", ".join(path.name for path in reader.skipped[:3])
         warnings.append(f"{len(reader.skipped)} unreadable calibration images skipped: {named}")
-    return Ranges(scales, entry, tuple(warnings))
+    return Ranges(scales, entry, tuple(warnings), ends)
 
 
 def _half(made: PrecisionGraph, anchors: npt.NDArray[np.float32] | None) -> PrecisionGraph:

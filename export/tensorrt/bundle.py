@@ -6,23 +6,36 @@ Imports neither torch nor onnx: a device needs the base install and its TensorRT
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from edgefel.errors import EdgefelError
-from edgefel.export.tensorrt.engine import EngineCache, EngineOptions, build_engine, load_tensorrt
+from edgefel.export.tensorrt.engine import (
+    EngineCache,
+    EngineOptions,
+    build_engine,
+    check_targets,
+    load_tensorrt,
+)
+from edgefel.export.tensorrt.formats import check_formats
 from edgefel.export.tensorrt.plugin import choose_kernels, find_kernels
 from edgefel.files.unfinished import claimed_folder
 from edgefel.files.write import sha256, sole_user
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.engines import engine_mismatch, find_gpu
-from edgefel.runtime.manifest import BundleFile, Manifest, describe_file, read_manifest, write_manifest
+from edgefel.runtime.manifest import (
+    ENGINE_FORMATS,
+    BundleFile,
+    Manifest,
+    describe_file,
+    read_manifest,
+    write_manifest,
+)
 from edgefel.runtime.onnx_functions import fused_nodes, has_functions
 
-ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
+ENGINE_PRECISIONS = ("fp32", "fp16", "int8", *ENGINE_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,49 @@ class BundleEngine:
         return () if self.status == "kept" else tuple((self.file.builder or {}).get("warnings", ()))
 
 
+@dataclass(frozen=True)
+class EnginePlan:
+    """What `build_bundle_engines` will do. sources: ONNX files; existing: engines of these that are there, by the
+    source's name; kernels: the folder of compiled kernels, None without one."""
+
+    manifest: Manifest
+    sources: tuple[BundleFile, ...]
+    existing: Mapping[str, BundleFile | None]
+    kernels: Path | None
+
+
+def plan_bundle_engines(
+    folder: str | os.PathLike[str],
+    options: EngineOptions,
+    *,
+    precisions: Sequence[str] = (),
+    rebuild: bool = False,
+    kernels: Path | None = None,
+    without_kernels: bool = False,
+) -> EnginePlan:
+    """Refuses what `build_bundle_engines` cannot do, as far as that can be told before a build; writes nothing."""
+    trt = load_tensorrt(options)  # a missing TensorRT is the first thing to say
+    check_targets(trt, options)
+    manifest = read_manifest(folder)
+    sources = _sources(manifest, precisions)
+    check_formats([source.precision for source in sources], options, str(manifest.folder))
+    compiled = _kernel_folder(manifest, sources, kernels, without_kernels)
+    existing = {source.name: _existing(manifest, source) for source in sources}
+    for source in sources:
+        nodes = fused_nodes((manifest.folder / source.name).read_bytes())
+        digest = choose_kernels(
+            trt, nodes, compiled, find_gpu()
+        ).digest  # raises for kernels that are damaged
+        if rebuild or (file := existing[source.name]) is None:
+            continue
+        reason = _misfit(manifest, file, source, options)
+        if reason is None and digest not in (None, (file.builder or {}).get("kernels_sha256")):
+            reason = f"{file.name}: was built without the kernels of {compiled}"
+        if reason is not None:
+            raise EdgefelError(f"{manifest.folder}: {reason}; pass --rebuild to replace it")
+    return EnginePlan(manifest, tuple(sources), existing, compiled)
+
+
 def build_bundle_engines(
     folder: str | os.PathLike[str],
     options: EngineOptions | None = None,
@@ -51,7 +107,7 @@ def build_bundle_engines(
 ) -> tuple[BundleEngine, ...]:
     """Builds engines of a bundle's ONNX files and records them in its manifest.
 
-    precisions: some of fp32, fp16 and int8; all that the bundle has without it. INT8 is built from INT8 over
+    precisions: some of ENGINE_PRECISIONS; all that the bundle has without it. INT8 is built from INT8 over
     FP16 where the bundle has that. An engine that is there and fits is kept; one that does not fit is replaced
     with `rebuild`, and an error without. With `rebuild` every engine is built, none taken from `cache`.
 
@@ -63,32 +119,27 @@ def build_bundle_engines(
     what `build_engine` raises, and while another process builds engines of the bundle.
     """
     options = options or EngineOptions()
-    trt = load_tensorrt(options)  # a missing TensorRT is the first thing to say
-    manifest = read_manifest(folder)
-    sources = _sources(manifest, precisions)
-    compiled = _kernel_folder(manifest, sources, kernels, without_kernels)
-    there = {source.name: _existing(manifest, source) for source in sources}
-    if not rebuild:
-        for source in sources:
-            if (file := there[source.name]) is None:
-                continue
-            reason = _misfit(manifest, file, source, options)
-            reason = reason or _other_kernels(manifest, file, source, trt, compiled)
-            if reason is not None:
-                raise EdgefelError(f"{manifest.folder}: {reason}; pass --rebuild to replace it")
-        if all(there.values()):
-            return tuple(BundleEngine(file, "kept") for file in there.values() if file is not None)
+    plan = plan_bundle_engines(
+        folder,
+        options,
+        precisions=precisions,
+        rebuild=rebuild,
+        kernels=kernels,
+        without_kernels=without_kernels,
+    )
+    if not rebuild and all(plan.existing.values()):
+        return tuple(BundleEngine(file, "kept") for file in plan.existing.values() if file is not None)
     busy = f"{folder}: another process is building engines there; wait for it, or copy the bundle"
-    with sole_user(manifest.folder, busy):
+    with sole_user(plan.manifest.folder, busy):
         manifest = read_manifest(folder)
         results = []
-        for source in sources:
+        for source in plan.sources:
             kept = None if rebuild else _existing(manifest, source)
             if kept is not None:
                 results.append(BundleEngine(kept, "kept"))
                 continue
             progress.start(f"build {source.precision} engine")
-            results.append(_build(manifest, source, options, cache, not rebuild, progress, compiled))
+            results.append(_build(manifest, source, options, cache, not rebuild, progress, plan.kernels))
     return tuple(results)
 
 
@@ -144,25 +195,23 @@ def _misfit(manifest: Manifest, file: BundleFile, source: BundleFile, options: E
 def _kernel_folder(
     manifest: Manifest, sources: Sequence[BundleFile], given: Path | None, without: bool
 ) -> Path | None:
-    """Where the compiled kernels are; raises EdgefelError for ones that no file of the bundle has a place for."""
-    if given is not None and without:
+    """Where the compiled kernels are; raises EdgefelError for ones that no file of the bundle has a place for, and for
+    a folder that is missing."""
+    if given is None:
+        return None if without else find_kernels(manifest.folder)
+    if without:
         raise EdgefelError("--kernels and --no-kernels exclude each other; leave one out")
-    if given is not None and not any(has_functions(manifest.folder / source.name) for source in sources):
+    if not given.is_dir():
         raise EdgefelError(
-            f"{manifest.folder}: --kernels: its ONNX files have no fused operators; export it with --attention plugin"
+            f"--kernels: {given}: no such folder; give one of 'edgefel kernels compile', or the folder kernels of "
+            "'edgefel pack', or leave the option out"
         )
-    return None if without else given or find_kernels(manifest.folder)
-
-
-def _other_kernels(
-    manifest: Manifest, file: BundleFile, source: BundleFile, trt: ModuleType, kernels: Path | None
-) -> str | None:
-    """Why an engine with these kernels would be another one."""
-    nodes = fused_nodes((manifest.folder / source.name).read_bytes())
-    digest = choose_kernels(trt, nodes, kernels, find_gpu()).digest
-    if digest is None or (file.builder or {}).get("kernels_sha256") == digest:
-        return None
-    return f"{file.name}: was built without the kernels of {kernels}"
+    if not any(has_functions(manifest.folder / source.name) for source in sources):
+        raise EdgefelError(
+            f"{manifest.folder}: --kernels: its ONNX files have no fused operators; export it with --attention plugin, "
+            "or leave the option out"
+        )
+    return given
 
 
 def _build(
@@ -176,6 +225,11 @@ def _build(
 ) -> BundleEngine:
     folder, name = manifest.folder, _engine_name(source)
     onnx = manifest.verify(source)
+    if "uint8" in str((source.builder or {}).get("activations")):
+        raise EdgefelError(
+            f"{onnx}: its activations are uint8, for ONNX Runtime, and TensorRT takes int8 with the zero point 0; "
+            "'edgefel export --int8' writes model.int8-fp16.onnx for TensorRT"
+        )
     with _room(folder, name) as room:
         engine, report = room / name, room / f"{name}.layers.json"
         builder = build_engine(

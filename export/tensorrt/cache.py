@@ -42,7 +42,7 @@ class EngineCache:
     @classmethod
     def default(cls) -> EngineCache:
         """The user's own: `~/.cache/edgefel/engines`, see `edgefel.files.cache`."""
-        return cls(cache_folder("engines"))
+        return cls(cache_folder("engines", make=False))
 
     def find(self, key: str) -> tuple[CachedEngine | None, list[str]]:
         """The engine of that key, and warnings. An entry that is damaged is removed."""
@@ -99,7 +99,7 @@ def engine_key(
 
 def load_timings(config: Any, path: Path | None) -> tuple[Any, list[str]]:
     """Gives the build the timings of earlier builds; returns TensorRT's cache, None without one, and warnings."""
-    if path is None or not hasattr(config, "create_timing_cache"):
+    if path is None:
         return None, []
     try:
         data = path.read_bytes() if path.is_file() else b""

@@ -36,7 +36,7 @@ def build_detector_engine(
     refuse_external_data(source)
     width, height = (-(-side // 32) * 32 for side in size)
     options = EngineOptions(max_batch=1, input_shape=(1, 3, height, width))
-    record_path(model).unlink(missing_ok=True)  # an engine without its record is not used
+    # until its record is written the engine is not used, since it differs from the one that the record has
     builder = build_engine(source, engine_path(model), options, progress, cache=cache)
     builder["warnings"] = [*builder["warnings"], *warnings]
     file = describe_file(engine_path(model), kind="engine", precision=precision, builder=builder)

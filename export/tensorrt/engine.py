@@ -49,7 +49,15 @@ from edgefel.runtime.engines import (
 )
 from edgefel.runtime.onnx_functions import fused_nodes
 
-__all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "find_builder", "load_tensorrt"]
+__all__ = [
+    "PACKAGES",
+    "EngineCache",
+    "EngineOptions",
+    "build_engine",
+    "check_targets",
+    "find_builder",
+    "load_tensorrt",
+]
 
 
 def load_tensorrt(options: EngineOptions | None = None) -> ModuleType:
@@ -78,17 +86,34 @@ def find_builder(options: EngineOptions | None = None) -> tuple[ModuleType, str 
 
 
 def _inability(trt: ModuleType, options: EngineOptions) -> str | None:
-    """Why this package cannot build what is asked for, found by starting its builder; None if it can."""
+    """Why this package cannot build what is asked for; None if it can."""
     try:
-        check_version(trt)
+        _start_builder(trt, options)
+    except EdgefelError as error:
+        return str(error).removeprefix("engine: ").partition(";")[0]
+    return None
+
+
+def _start_builder(trt: ModuleType, options: EngineOptions) -> None:
+    """Raises EdgefelError where no builder starts here, or it does not build for where else the engine may run."""
+    check_version(trt)
+    try:
         with listen(trt) as (logger, messages):
             builder = create_builder(trt, logger, messages)
             set_compatibility(trt, builder.create_builder_config(), options)
-    except EdgefelError as error:
-        return str(error).removeprefix("engine: ").partition(";")[0]
+    except EdgefelError:
+        raise
     except Exception as error:  # a builder that is half there
-        return f"{trt.__name__} {trt.__version__} cannot build here ({described(error)})"
-    return None
+        raise EdgefelError(
+            f"engine: {trt.__name__} {trt.__version__} cannot build here ({described(error)}); see what "
+            "'edgefel doctor' says of it"
+        ) from error
+
+
+def check_targets(trt: ModuleType, options: EngineOptions) -> None:
+    """Raises EdgefelError where this TensorRT builds for no other versions or GPUs such as the options name."""
+    if options.version_compatible or options.hardware_compatibility or options.compute_capabilities:
+        _start_builder(trt, options)
 
 
 def build_engine(
@@ -218,11 +243,9 @@ class _Job:
             add_profile(builder, network, config, self.options)
             set_compatibility(self.trt, config, self.options)
             in_force = set_effort(self.trt, config, effort)
-            if self.gpu is not None and hasattr(self.trt, "ProfilingVerbosity"):
+            if self.gpu is not None:
                 config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
-            monitor = _monitor(self.trt, self.progress, cancelled)
-            if monitor is not None:
-                config.progress_monitor = monitor
+            config.progress_monitor = _monitor(self.trt, self.progress, cancelled)
             timing_file = None if self.cache is None else self.cache.timing_file(self.trt, self.gpu)
             timings, warnings = load_timings(config, timing_file)
             plan = _serialize(builder, network, config, messages)
@@ -300,9 +323,7 @@ def _writing(path: Path, size: int = 0) -> Iterator[None]:
 
 
 def _monitor(trt: ModuleType, progress: Progress, cancelled: threading.Event) -> Any:
-    """An IProgressMonitor that advances `progress` and cancels the build, or None where there is no such API."""
-    if not hasattr(trt, "IProgressMonitor"):
-        return None
+    """An IProgressMonitor that advances `progress` and cancels the build."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         """Passes the outermost phase on: TensorRT nests phases, and calls from its own threads."""

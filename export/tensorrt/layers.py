@@ -69,16 +69,22 @@ class _Graph:
         return layer.type == "MATRIX_MULTIPLY" and "CONSTANT" not in types
 
     def precision(self, layer: _Layer) -> str:
-        """What a layer computes in: the output of a product of quantized operands is float, its arithmetic INT8."""
-        types = [self._origin(name, ("SHUFFLE", "IDENTITY")) for name in layer.inputs[:2]]
-        quantized = layer.type in _PRODUCTS and set(types) <= {"DEQUANTIZE"}
-        return "int8" if quantized else layer.precision
+        """What a layer computes in: a product of quantized operands gives float, its arithmetic is INT8 or FP8."""
+        made = [self._maker(name, ("SHUFFLE", "IDENTITY")) for name in layer.inputs[:2]]
+        if layer.type not in _PRODUCTS or not all(one and one.type == "DEQUANTIZE" for one in made):
+            return layer.precision
+        stored = [self.producer.get(one.inputs[0]) for one in made if one is not None]
+        return "fp8" if all(one is not None and one.precision == "fp8" for one in stored) else "int8"
 
     def _origin(self, tensor: str, passing: Collection[str]) -> str | None:
         """The type of the layer that makes the tensor, in front of layers of the types `passing`."""
+        made = self._maker(tensor, passing)
+        return None if made is None else made.type
+
+    def _maker(self, tensor: str, passing: Collection[str]) -> _Layer | None:
         while tensor in self.producer and self.producer[tensor].type in passing:
             tensor = self.producer[tensor].inputs[0]
-        return self.producer[tensor].type if tensor in self.producer else None
+        return self.producer.get(tensor)
 
 
 def network_report(network: Any) -> dict[str, Any]:

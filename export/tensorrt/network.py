@@ -40,9 +40,7 @@ def parse_network(
 
     Raises EdgefelError naming every node that TensorRT refuses, its operator and the reason.
     """
-    # from 11 on every network is strongly typed, and the flag is ignored or gone
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     # the path is for weights that the file keeps in files beside it
     if not parser.parse(inlined(path.read_bytes(), keep=plugins), str(path)):

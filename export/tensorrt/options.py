@@ -1,7 +1,8 @@
 """Options of an engine, and how they are set on the installed TensorRT.
 
-Flags come and go between TensorRT 10.3, 11 and TensorRT for RTX, so each is looked up. An option that
-the installed TensorRT lacks is an error; otherwise the difference would be noticed on the device only.
+Some names are missing in TensorRT 10.3, in 11 or outside of TensorRT for RTX, and are looked up; `tests/real_tensorrt`
+tells which. An option that the installed TensorRT lacks is an error; otherwise the difference would be noticed on the
+device only.
 """
 
 from __future__ import annotations
@@ -105,30 +106,23 @@ def add_profile(builder: Any, network: Any, config: Any, options: EngineOptions)
 
 
 def set_effort(trt: ModuleType, config: Any, effort: Effort) -> Effort:
-    """Limits the build; returns the limits in force, defaults filled in, None where they cannot be told."""
-    pool = getattr(getattr(trt, "MemoryPoolType", None), "WORKSPACE", None)
+    """Limits the build; returns the limits in force, defaults filled in; a workspace of 0 bytes is None."""
+    pool = trt.MemoryPoolType.WORKSPACE
     if effort.workspace is not None:
-        if pool is None or not hasattr(config, "set_memory_pool_limit"):
-            raise _missing(trt, "workspace limit (--workspace-mb)")
         config.set_memory_pool_limit(pool, effort.workspace)
     if effort.level is not None:
-        if not hasattr(config, "builder_optimization_level"):
-            raise _missing(trt, "builder levels (--builder-level)")
         config.builder_optimization_level = effort.level
-    workspace = None if pool is None else int(config.get_memory_pool_limit(pool))
-    level = getattr(config, "builder_optimization_level", None)
-    return Effort(workspace or None, level)
+    return Effort(int(config.get_memory_pool_limit(pool)) or None, config.builder_optimization_level)
 
 
 def set_compatibility(trt: ModuleType, config: Any, options: EngineOptions) -> None:
     """Where else the engine may run. Raises EdgefelError for what this TensorRT cannot do."""
     if options.version_compatible:
-        flag = getattr(trt.BuilderFlag, "VERSION_COMPATIBLE", None)
         # TensorRT for RTX has the flag, and fails at the end of the build for want of a lean runtime:
         # its engines run in the release that built them alone
-        if flag is None or trt.__name__ == "tensorrt_rtx":
+        if trt.__name__ == "tensorrt_rtx":
             raise _missing(trt, "version-compatible engines (--version-compatible)")
-        config.set_flag(flag)
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware_compatibility is not None:
         _set_hardware(trt, config, options.hardware_compatibility)
     if options.compute_capabilities:
@@ -136,8 +130,8 @@ def set_compatibility(trt: ModuleType, config: Any, options: EngineOptions) -> N
 
 
 def _set_hardware(trt: ModuleType, config: Any, name: str) -> None:
-    level = getattr(getattr(trt, "HardwareCompatibilityLevel", None), name.upper(), None)
-    if level is not None and hasattr(config, "hardware_compatibility_level"):
+    level = getattr(trt.HardwareCompatibilityLevel, name.upper(), None)
+    if level is not None:
         config.hardware_compatibility_level = level
         # TensorRT for RTX takes the setting and ignores it with a warning
         if config.hardware_compatibility_level == level:
@@ -146,12 +140,11 @@ def _set_hardware(trt: ModuleType, config: Any, name: str) -> None:
 
 
 def _set_targets(trt: ModuleType, config: Any, names: tuple[str, ...]) -> None:
-    known = dict(getattr(getattr(trt, "ComputeCapability", None), "__members__", {}))
-    known.pop("NONE", None)
-    if not known or not hasattr(config, "set_compute_capability"):
+    if not hasattr(trt, "ComputeCapability"):
         raise _missing(
             trt, "target compute capabilities (--target); full TensorRT builds for the GPU it runs on"
         )
+    known = {key: target for key, target in trt.ComputeCapability.__members__.items() if key != "NONE"}
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
         target = known.get(name.upper().replace("_", ""))

@@ -11,8 +11,9 @@ import pytest
 
 from edgefel import __version__
 from edgefel.bench import environment
-from edgefel.bench.environment import commit, cpu_name, describe
+from edgefel.bench.environment import commit, describe
 from edgefel.bench.results import make_row, read_results
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 
 def test_a_jetson_is_named_with_its_power_mode(tmp_path):

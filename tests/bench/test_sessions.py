@@ -103,7 +103,7 @@ def test_what_was_named_is_there_or_is_an_error(bundle, options, message):
     ("arguments", "message"),
     [
         ({"backends": ("magic",)}, "backend 'magic' is not known"),
-        ({"precisions": ("fp8",)}, "precision 'fp8' is not known"),
+        ({"precisions": ("fp4",)}, "precision 'fp4' is not known"),
         ({"backends": ()}, "no backend is named"),
     ],
     ids=["backend", "precision", "none"],

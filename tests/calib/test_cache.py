@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib import cache
 from edgefel.calib.cache import cached_scales
-from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.collect import activation_ends, activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.preprocessing import default_preprocessing
@@ -73,7 +73,7 @@ class Calibration:
     def __call__(self):
         self.warnings.clear()
         self.advanced = 0
-        return cached_scales(
+        scales, self.ends, entry = cached_scales(
             self.graph,
             self.tensors,
             self.reader,
@@ -83,6 +83,7 @@ class Calibration:
             advance=self.advance,
             workers=1,
         )
+        return scales, entry
 
     def advance(self, images: int) -> None:
         self.advanced += images
@@ -112,11 +113,13 @@ def test_a_hit_gives_the_same_scales_to_the_bit(calibration, runs, tmp_path):
     assert scales == activation_scales(
         collect_activations(calibration.graph, TENSORS, calibration.reader), "mse"
     )
+    ends = calibration.ends
+    assert ends == activation_ends(collect_activations(calibration.graph, TENSORS, calibration.reader), "mse")
     calibration.reader.skipped.append(tmp_path / "of an earlier pass")
     again, found = calibration()
     assert (found["cache"], len(runs)) == ("hit", 1)
     assert found["key"] == entry["key"] == entries(tmp_path)[0].stem
-    assert again == scales
+    assert (again, calibration.ends) == (scales, ends)
     assert all(type(scale) is np.float32 for scale in again.values())
     assert calibration.advanced == 6
     assert calibration.reader.require(6) == 6
@@ -225,14 +228,21 @@ def changed_scale(path: Path) -> None:
 def no_scale(path: Path) -> None:
     entry = json.loads(path.read_text())
     entry["scales"] = {"conv": 0.0, "image": 0.1}
-    entry["scales_sha256"] = cache._digest(entry["scales"])
+    entry["scales_sha256"] = cache._digest([entry["scales"], entry["ends"]])
+    path.write_text(json.dumps(entry))
+
+
+def half_a_range(path: Path) -> None:
+    entry = json.loads(path.read_text())
+    entry["ends"]["conv"] = [0.5]
+    entry["scales_sha256"] = cache._digest([entry["scales"], entry["ends"]])
     path.write_text(json.dumps(entry))
 
 
 def missing_scale(path: Path) -> None:
     entry = json.loads(path.read_text())
     del entry["scales"]["conv"]
-    entry["scales_sha256"] = cache._digest(entry["scales"])
+    entry["scales_sha256"] = cache._digest([entry["scales"], entry["ends"]])
     path.write_text(json.dumps(entry))
 
 
@@ -243,7 +253,8 @@ def changed_part(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncated, not_json, a_list, changed_scale, no_scale, missing_scale, changed_part]
+    "damage",
+    [truncated, not_json, a_list, changed_scale, no_scale, missing_scale, half_a_range, changed_part],
 )
 def test_a_damaged_entry_is_ignored_and_written_again(damage, calibration, runs, tmp_path):
     scales, _ = calibration()
@@ -329,7 +340,7 @@ for turn in range(20):
     if turn % 2:
         for path in (root / "cache" / "calibration").glob("[!.]*.json"):
             path.unlink(missing_ok=True)
-    scales, _ = cached_scales(graph, {TENSORS!r}, reader, "mse", "set", warn=print, workers=1)
+    scales, _, _ = cached_scales(graph, {TENSORS!r}, reader, "mse", "set", warn=print, workers=1)
 print(sorted((name, float(scale)) for name, scale in scales.items()))
 """
     processes = [

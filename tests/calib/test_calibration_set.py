@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,25 @@ def test_a_file_brings_back_the_set_and_says_what_is_in_it(chosen, tmp_path):
     document = json.loads((tmp_path / "set.json").read_text())
     assert document["counts"] == chosen.counts
     assert document["key"] == chosen.key()
+
+
+def test_a_file_and_its_images_may_move_together(faces_folder, tmp_path):
+    shutil.copytree(faces_folder, tmp_path / "here" / "faces")
+    chosen = choose_calibration_set(open_dataset(tmp_path / "here" / "faces"), 2, 4, 0)
+    (tmp_path / "here" / "sets").mkdir()
+    write_calibration_set(tmp_path / "here" / "sets" / "set.json", chosen)
+    assert json.loads((tmp_path / "here/sets/set.json").read_text())["root"] == "../faces"
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = read_calibration_set(tmp_path / "there/sets/set.json")
+    assert moved == replace(chosen, root=str((tmp_path / "there/faces").resolve()))
+    assert len(moved.open()) == 14
+
+
+def test_a_file_with_an_absolute_folder_is_read_as_before(chosen, tmp_path):
+    write_calibration_set(tmp_path / "set.json", chosen)
+    document = json.loads((tmp_path / "set.json").read_text())
+    (tmp_path / "set.json").write_text(json.dumps(document | {"root": chosen.root}))
+    assert read_calibration_set(tmp_path / "set.json") == chosen
 
 
 def test_the_key_is_of_the_contents_not_of_the_place(chosen):

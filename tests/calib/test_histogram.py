@@ -27,7 +27,7 @@ def assert_same(one: ActivationHistogram, other: ActivationHistogram) -> None:
 
 def test_counts_are_those_of_numpy_in_double_precision():
     values = (np.random.default_rng(0).standard_normal(100_003) * 5).astype(np.float32)
-    histogram = histogram_of(values)
+    histogram = histogram_of(values[None])
     assert histogram.limit == 32.0, "the largest of these is between 16 and 32"
     expected, _ = np.histogram(np.abs(values.astype(np.float64)), BINS, (0.0, 32.0))
     assert np.array_equal(histogram.counts, expected)
@@ -70,6 +70,50 @@ def test_the_extremes_of_float32_fit():
     assert histogram.counts.tolist() == [2, *[0] * (BINS - 2), 2]
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_counts_of_negative_values_survive_growth_and_merging(parts):
+    rng = np.random.default_rng(3)
+    values = (rng.standard_normal(6000) * np.geomspace(1e-3, 50, 6000)).astype(np.float32)
+    values[::7] = 0.0
+    whole = ActivationHistogram("x")
+    for piece in np.array_split(values, parts):
+        own = ActivationHistogram("x")
+        for batch in np.array_split(piece, 4):
+            own.collect(batch[None])
+        whole.merge(own)
+    width = whole.limit / BINS
+    below = values[values < 0].astype(np.float64)
+    assert np.array_equal(whole.negative, np.bincount((-below / width).astype(int), minlength=BINS))
+    assert whole.counts.sum() == values.size
+
+
+def test_the_ends_of_an_asymmetric_range_leave_a_share_on_each_side():
+    rng = np.random.default_rng(4)
+    values = np.concatenate([rng.gamma(2.0, 1.0, 200_000), -rng.uniform(0, 0.3, 100_000), [400.0, -90.0]])
+    histogram = ActivationHistogram("x")
+    histogram.collect(values.astype(np.float32)[None])
+    assert histogram.ends("minmax") == (-90.0, 400.0)
+    low, high = histogram.ends("percentile")
+    width = histogram.limit / BINS
+    assert low == pytest.approx(np.quantile(values, 5e-5), abs=width)
+    assert min(histogram.compute("percentile"), np.quantile(values, 1 - 5e-5)) == pytest.approx(
+        high, abs=width
+    )
+    for method in ("mse", "entropy", "percentile"):
+        low, high = histogram.ends(method)
+        assert -90.0 <= low <= 0 <= high <= min(400.0, histogram.compute(method))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_side_without_values_has_its_end_at_zero(sign):
+    histogram = ActivationHistogram("x")
+    histogram.collect((sign * np.linspace(0.5, 3.0, 101)).astype(np.float32)[None])
+    for method in ("minmax", "percentile", "mse"):
+        low, high = histogram.ends(method)
+        assert (low if sign == 1 else high) == 0
+        assert (high if sign == 1 else -low) > 2
+
+
 def test_merging_nothing_changes_nothing():
     histogram = histogram_of([1.0, -3.0])
     histogram.merge(ActivationHistogram("x"))
@@ -82,7 +126,7 @@ def test_values_that_are_not_finite_name_the_tensor(bad):
         histogram_of([1.0, bad])
     # behind the first block, too
     with pytest.raises(EdgefelError, match="'x' is not finite"):
-        histogram_of(np.append(np.zeros(100_000), bad))
+        histogram_of(np.append(np.zeros(100_000), bad)[None])
 
 
 def test_only_the_first_dimension_may_change():

@@ -83,7 +83,7 @@ def test_an_order_of_labels_other_than_the_datas_is_fine(tmp_path):
 def test_the_bundle_says_which_votes_of_fer_plus_it_was_calibrated_and_compared_by(tmp_path, layout, file):
     write_disagreeing(tmp_path / "f")
     images = choose_images(tmp_path / "f", LABELS, calibrate=True, layout=layout, **COUNTS)
-    named = f"{tmp_path / 'f'} (votes: {file})"
+    named = f"f (votes: {file})"
     assert (images.sources["calibration"]["images"], images.sources["parity"]) == (named, named)
     record, _, _ = images.record(3, 100, 0, default_preprocessing(112), layout)
     assert record.layout == f"fer-plus:{file}"
@@ -113,6 +113,20 @@ def test_a_calibration_set_is_taken_whole_and_compared_on_what_it_left(chosen_fi
     elsewhere = choose_images(other, LABELS, calibrate=True, calibration_set=chosen_file, **COUNTS)
     assert elsewhere.held_out_dataset.root == other
     assert elsewhere.calibration == images.calibration
+
+
+def test_a_set_from_a_bundle_finds_its_images_in_the_data(chosen_file, tmp_path):
+    chosen = read_calibration_set(chosen_file)
+    write_calibration_set(tmp_path / "bundle.json", chosen, portable=True)
+    assert str(tmp_path) not in (tmp_path / "bundle.json").read_text()
+    (tmp_path / "f").rename(tmp_path / "moved")
+    options = {"calibrate": True, "calibration_set": tmp_path / "bundle.json", **COUNTS}
+    images = choose_images(tmp_path / "moved", LABELS, **options)
+    assert images.given.key() == chosen.key()
+    assert {sample.path.parents[1] for sample in images.dataset.samples} == {tmp_path / "moved"}
+    assert len(images.held_out) == 8
+    with pytest.raises(EdgefelError, match=r"bundle.json: its images are not in .*f; say where .* --data"):
+        choose_images(None, LABELS, **options)
 
 
 def test_a_set_of_changed_images_is_refused(chosen_file):

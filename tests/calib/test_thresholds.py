@@ -25,7 +25,7 @@ from edgefel.calib.thresholds import (
 def histogram_of(*parts: np.ndarray) -> ActivationHistogram:
     histogram = ActivationHistogram("x")
     for part in parts:
-        histogram.collect(part.astype(np.float32))
+        histogram.collect(part.astype(np.float32)[None])
     return histogram
 
 

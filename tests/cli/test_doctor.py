@@ -25,7 +25,7 @@ def found(monkeypatch):
     """Sets what the examination finds."""
 
     def put(*checks: Check) -> None:
-        monkeypatch.setattr(examination, "examine", lambda folder: checks)
+        monkeypatch.setattr(examination, "examine", lambda folder, measure: checks)
 
     return put
 
@@ -46,7 +46,8 @@ def test_this_machine_and_a_bundle(tmp_path):
     assert named["NumPy"]["status"] == "ok"
     assert named["model.fp32.onnx"]["found"].startswith("fp32, ")
     with Session.open(bundle) as session:
-        assert named["backend"]["found"] == f"model.fp32.onnx by {session.choice.why}"
+        assert named["backend"]["found"] == f"model.fp32.onnx by {session.choice.why}: {session.choice.basis}"
+        assert "measured on this machine" in session.choice.basis
     assert sum(document["counts"].values()) == len(document["checks"])
     assert result.stderr == ""
 

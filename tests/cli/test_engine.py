@@ -226,7 +226,54 @@ def test_nothing_is_copied_without_tensorrt(shipped, cache, monkeypatch):
     assert not cache.with_name("networks").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--kernels", "nothere"),
+            "--kernels: nothere: no such folder; give one of 'edgefel kernels compile'",
+        ),
+        (
+            ("--kernels", "."),
+            "--kernels: its ONNX files have no fused operators; export it with --attention plugin",
+        ),
+        (("--kernels", ".", "--no-kernels"), "--kernels and --no-kernels exclude each other; leave one out"),
+        (("--precision", "fp16"), "no ONNX file of precision fp16 to build an engine of; it has fp32"),
+        (("--target", "sm_10"), "has no target 'sm_10'; it has current, "),
+        (
+            ("--version-compatible",),
+            "has no version-compatible engines (--version-compatible); leave that option",
+        ),
+        (("--min-batch", "9"), "batch sizes must satisfy 1 <= min <= opt <= max"),
+    ],
+)
+def test_nothing_is_copied_where_the_options_are_wrong(shipped, cache, options, said):
+    result = run(*options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert not cache.parent.exists()
+
+
 def test_without_a_bundle_and_without_that_network(none_shipped):
     result = run()
     assert result.exit_code == 2
     assert result.stderr.startswith("error: this installation holds no network; give BUNDLE")
+
+
+def test_a_file_with_unsigned_activations_is_refused(tmp_path):
+    """TensorRT would end with a message about zero points."""
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    manifest = read_manifest(bundle)
+    builder = {"policy": "onnxruntime", "activations": "asymmetric uint8"}
+    file = replace(manifest.find("int8"), builder=builder)
+    write_manifest(bundle, manifest.with_file(file))
+    result = CliRunner().invoke(main, ["engine", str(bundle), "--precision", "int8"])
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (
+        "TensorRT takes int8 with the zero point 0; 'edgefel export --int8' writes model.int8-fp16.onnx"
+        in line
+    )
+    assert not list(bundle.glob("*.engine"))

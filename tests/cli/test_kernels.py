@@ -102,14 +102,19 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
             assert (tuple(told.grid), tuple(told.block)) == (file.grid(3), (file.threads, 1, 1))
             assert told.shared == file.shared
             assert list(told.arguments)[: told.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
-        with pytest.raises(cuda.Error):
-            kernel._function(*file.pack(pointers)[1:], block=(file.threads, 1, 1), grid=(1, 1), stream=stream)
-        assert f"{file.entry} takes {by_pycuda.bytes} bytes of arguments" in machine.reports()[0]
-        with pytest.raises(cuda.Error):
-            kernel._function(
-                *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
-            )
-        assert f"was compiled for {file.threads} threads" in machine.reports()[0]
+        arguments, right = (
+            file.pack(pointers),
+            {"block": (file.threads, 1, 1), "grid": (1, 1), "stream": stream},
+        )
+        for given, wrong, report in (
+            (arguments[1:], {}, f"{file.entry} takes {by_pycuda.bytes} bytes of arguments"),
+            (arguments, {"block": (file.threads // 2, 1, 1)}, f"was compiled for {file.threads} threads"),
+            (arguments, {"grid": (1, 65536)}, "grid 1 x 65536 x 1"),
+            (arguments, {"shared": 64 << 10}, "65536 bytes of shared memory"),
+        ):
+            with pytest.raises(cuda.Error):
+                kernel._function(*given, **right | wrong)
+            assert report in machine.reports()[0]
         wide = replace(file, shared=64 << 10)  # more than 48 KiB has to be asked for
         LoadedKernel(wide, cuda)(1, *pointers, stream=stream)
         launch(wide, 1, pointers, stream.handle, machine.driver)
@@ -117,7 +122,7 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
     stream.synchronize()
     for block in memory:
         block.free()
-    del stream, kernel
+    del stream, kernel, right
     context.detach()
     machine.driver.cuCtxPopCurrent_v2(None)
 

@@ -10,16 +10,18 @@ from click.testing import CliRunner
 
 from edgefel.cli import params
 from edgefel.data.image_headers import PIXELS_VARIABLE
+from edgefel.data.open import LAYOUTS
 from edgefel.errors import EdgefelError
 from edgefel.runtime import manifest, quality
 from edgefel.runtime.backends import base
 from edgefel.workers import usable_cores
 
 
-def test_names_are_those_of_the_runtime():
-    """They are written out, so that help needs nothing else."""
+def test_names_are_those_of_what_they_name():
+    """They are written out, so that help and completion need nothing else."""
     assert tuple(base.BACKENDS) == params.BACKENDS
     assert tuple(manifest.PRECISIONS) == params.PRECISIONS
+    assert tuple(LAYOUTS) == params.LAYOUTS
     (option,) = click.command()(params.min_quality(lambda min_quality: None)).params
     assert option.default == quality.DEFAULT_LEAST
 
@@ -89,4 +91,4 @@ def test_lists_are_joined_and_cores_are_counted():
         call(listed, "--workers", "3", "--precision", "fp16,int8", "--precision", "int8,fp32")
         == "3 fp16 int8 fp32"
     )
-    assert "'fp8' is not one of fp32, fp16, int8, int8+fp16" in call(listed, "--precision", "fp16,fp8")
+    assert "'fp4' is not one of fp32, fp16, int8, int8+fp16, fp8" in call(listed, "--precision", "fp16,fp4")

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.frames import Frame, FrameResult, SourceCounts, TrackedFace
 from edgefel.runtime.stream.sinks import SinkClosed

@@ -10,7 +10,6 @@ from pathlib import Path
 from cuda_driver.real_pycuda import LIBRARY, toolkit
 
 HERE = Path(__file__).parent
-SOURCES = ("state.c", "memory.c", "streams.c", "modules.c")
 
 
 def missing() -> str | None:
@@ -25,23 +24,22 @@ def build(folder: Path) -> Path:
     folder.mkdir()
     compiler = ["cc", f"-I{toolkit()}/include"]
     flags = ["-O1", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-pthread"]
-    objects = [str(folder / Path(source).with_suffix(".o")) for source in SOURCES]
-    for source, made in zip(SOURCES, objects, strict=True):
-        subprocess.run([*compiler, *flags, "-c", str(HERE / source), "-o", made], check=True)
-    (folder / "missing.c").write_text(_missing_functions(compiler, objects))
+    driver = str(folder / "driver.o")
+    subprocess.run([*compiler, *flags, "-c", str(HERE / "driver.c"), "-o", driver], check=True)
+    (folder / "missing.c").write_text(_missing_functions(compiler, driver))
     library = folder / LIBRARY
     link = ["cc", "-shared", "-fPIC", "-pthread", f"-Wl,-soname,{LIBRARY}", "-o", str(library)]
-    subprocess.run([*link, *objects, str(folder / "missing.c")], check=True)
+    subprocess.run([*link, driver, str(folder / "missing.c")], check=True)
     return library
 
 
-def _missing_functions(compiler: list[str], objects: list[str]) -> str:
-    """C source: every function of the driver API that the objects lack reports itself and fails."""
+def _missing_functions(compiler: list[str], driver: str) -> str:
+    """C source: every function of the driver API that the object file lacks reports itself and fails."""
     headers = "#include <cuda.h>\n#include <cudaProfiler.h>\n"
     run = {"capture_output": True, "text": True, "check": True}
     declared = subprocess.run([*compiler, "-E", "-P", "-x", "c", "-"], input=headers, **run).stdout
     names = set(re.findall(r"\bCUresult\s+(cu[A-Z]\w*)\s*\(", declared))
-    defined = subprocess.run(["nm", "--defined-only", *objects], **run).stdout
+    defined = subprocess.run(["nm", "--defined-only", driver], **run).stdout
     names -= set(re.findall(r"\bT (\w+)", defined))
     lines = [f'int {name}(void) {{ return testcuda_missing("{name}"); }}' for name in sorted(names)]
     return "\n".join(["int testcuda_missing(const char *);", *lines, ""])

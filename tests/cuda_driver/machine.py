@@ -21,7 +21,7 @@ Range = tuple[int, int, bool]
 
 
 class Launch(ctypes.Structure):
-    """A kernel's launch as the driver was told it; `launch` of driver.h."""
+    """A kernel's launch as the driver was told it; `launch` of driver.c."""
 
     _fields_ = (
         ("name", ctypes.c_char * 256),

@@ -1,27 +1,17 @@
 /* Cubins: which parameters, threads and memory a kernel was compiled for. Launches are checked, recorded and not run. */
-#include "driver.h"
-#include <elf.h>
-#include <stdio.h>
 
 /* attributes of a section .nv.info.KERNEL, as cuobjdump names them */
-enum { EIATTR_MAX_THREADS = 0x05, EIATTR_REQNTID = 0x10, EIATTR_KPARAM_INFO = 0x17, EIATTR_CBANK_PARAM_SIZE = 0x19 };
+enum { EIATTR_REQNTID = 0x10, EIATTR_KPARAM_INFO = 0x17, EIATTR_CBANK_PARAM_SIZE = 0x19 };
 enum { EIFMT_SVAL = 0x04, NV_ABI_OF_CUDA_13 = 8, FREE_SHARED = 48 * 1024, MOST_SHARED = 163 * 1024 };
 static launch last;
 
-void forget_launches(void) { last = (launch){ 0 }; }
-
-/* the compute capability in the ELF flags: bits 0 to 7, and bits 8 to 15 as CUDA 13 writes it */
-static int capability_of(const Elf64_Ehdr *header) {
-    int shift = header->e_ident[EI_ABIVERSION] >= NV_ABI_OF_CUDA_13 ? 8 : 0;
-    return header->e_flags >> shift & 0xFF;
-}
-static CUresult load(const char *where, CUmodule *module, const void *image) {
+EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    ENTER(SAFE);
     const Elf64_Ehdr *header = image;
-    if (memcmp(header->e_ident, ELFMAG, SELFMAG) || header->e_machine != EM_CUDA) {
-        report(where, "the image is no cubin");
-        return CUDA_ERROR_INVALID_IMAGE;
-    }
-    int of = capability_of(header);
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) || header->e_machine != EM_CUDA)
+        return report(CUDA_ERROR_INVALID_IMAGE, "the image is no cubin");
+    /* the compute capability: bits 0 to 7 of the flags, and bits 8 to 15 as CUDA 13 writes it */
+    int of = header->e_flags >> (header->e_ident[EI_ABIVERSION] >= NV_ABI_OF_CUDA_13 ? 8 : 0) & 0xFF;
     if (of / 10 != capability / 10 || of % 10 > capability % 10) return CUDA_ERROR_NO_BINARY_FOR_GPU;
     size_t sections = header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
     size_t programs = header->e_phoff + (size_t)header->e_phnum * header->e_phentsize;
@@ -30,27 +20,22 @@ static CUresult load(const char *where, CUmodule *module, const void *image) {
     (*module)->image = memcpy(malloc(size), image, size);
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image) { ENTER(SAFE); return load(__func__, module, image); }
 EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, CUjit_option *options, void **values) {
-    ENTER(SAFE);
-    return load(__func__, module, image);
+    return cuModuleLoadData(module, image);
 }
-EXPORT CUresult cuModuleUnload(CUmodule module) {
-    ENTER(CURRENT);
-    CHECK(module, MODULE);
-    module->object.dead = 1;
-    return CUDA_SUCCESS;
-}
+DESTROY(cuModuleUnload, CUmodule, MODULE, CURRENT)
 
-static const Elf64_Shdr *section(const char *image, const char *name) {
+static const Elf64_Shdr *section(const char *image, const char *prefix, const char *name) {
     const Elf64_Ehdr *header = (const void *)image;
     const Elf64_Shdr *all = (const void *)(image + header->e_shoff);
-    const char *names = image + all[header->e_shstrndx].sh_offset;
-    for (int i = 0; i < header->e_shnum; i++) if (!strcmp(names + all[i].sh_name, name)) return &all[i];
+    for (int i = 0; i < header->e_shnum; i++) {
+        const char *found = image + all[header->e_shstrndx].sh_offset + all[i].sh_name;
+        if (!strncmp(found, prefix, strlen(prefix)) && !strcmp(found + strlen(prefix), name)) return &all[i];
+    }
     return NULL;
 }
 static uint32_t word(const char *at) { uint32_t w; memcpy(&w, at, sizeof w); return w; }
-static uint16_t half(const char *at) { uint16_t h; memcpy(&h, at, sizeof h); return h; }
+static uint16_t half(const char *at) { return word(at) & 0xFFFF; }
 /* Reads what launches of the kernel must have. Each entry: format, attribute, and 2 bytes of value or size. */
 static void read_info(CUfunction function, const char *info, size_t size) {
     for (const char *at = info; at + 4 <= info + size;) {
@@ -58,8 +43,9 @@ static void read_info(CUfunction function, const char *info, size_t size) {
         const char *data = at + 4;
         if (attribute == EIATTR_CBANK_PARAM_SIZE) function->bytes = value;
         if (attribute == EIATTR_KPARAM_INFO) {      /* index, ordinal, offset, and the size above 18 bits */
-            parameter made = { half(data + 6), word(data + 8) >> 18 };
-            function->parameters[half(data + 4)] = made;
+            int ordinal = half(data + 4);
+            function->parameters[ordinal].offset = half(data + 6);
+            function->parameters[ordinal].size = word(data + 8) >> 18;
             function->count++;
         }
         if (attribute == EIATTR_REQNTID) for (int i = 0; i < 3; i++) function->threads[i] = word(data + 4 * i);
@@ -69,32 +55,25 @@ static void read_info(CUfunction function, const char *info, size_t size) {
 EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
     ENTER(CURRENT);
     CHECK(module, MODULE);
-    char text[300], info[300];
-    snprintf(text, sizeof text, ".text.%s", name);
-    snprintf(info, sizeof info, ".nv.info.%s", name);
-    const Elf64_Shdr *found = section(module->image, info);
-    if (!found || !section(module->image, text)) return CUDA_ERROR_NOT_FOUND;
+    const Elf64_Shdr *info = section(module->image, ".nv.info.", name);
+    if (!info || !section(module->image, ".text.", name)) return CUDA_ERROR_NOT_FOUND;
     CUfunction made = *function = make(FUNCTION, sizeof *made);
     made->module = module;
     made->most_shared = FREE_SHARED;
     snprintf(made->name, sizeof made->name, "%s", name);
-    read_info(made, module->image + found->sh_offset, found->sh_size);
+    read_info(made, module->image + info->sh_offset, info->sh_size);
     return CUDA_SUCCESS;
 }
 EXPORT CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
     ENTER(CURRENT);
     CHECK(function, FUNCTION);
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 || value > MOST_SHARED)
-        FAIL(CUDA_ERROR_INVALID_VALUE, "attribute %d cannot be %d", (int)attribute, value);
+        return report(CUDA_ERROR_INVALID_VALUE, "attribute %d cannot be %d", (int)attribute, value);
     function->most_shared = value;
     return CUDA_SUCCESS;
 }
 /* pycuda still calls it before a launch that names the threads again */
-EXPORT CUresult cuFuncSetBlockShape(CUfunction function, int x, int y, int z) {
-    ENTER(CURRENT);
-    CHECK(function, FUNCTION);
-    return CUDA_SUCCESS;
-}
+EXPORT CUresult cuFuncSetBlockShape(CUfunction function, int x, int y, int z) { return CUDA_SUCCESS; }
 /* Takes the arguments from either form of a launch. 0 where their size is not the kernel's. */
 static int collect(const struct CUfunc_st *f, void **values, void **extra, char *into, size_t *size) {
     *size = f->bytes;
@@ -112,20 +91,19 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, un
                                unsigned bz, unsigned shared, CUstream stream, void **values, void **extra) {
     ENTER(CURRENT);
     CHECK(function, FUNCTION);
-    if (!alive(function->module, MODULE)) FAIL(CUDA_ERROR_INVALID_HANDLE, "the kernel's module was unloaded");
-    launch made = { .grid = { gx, gy, gz }, .block = { bx, by, bz }, .shared = shared, .bytes = function->bytes, .stream = stream };
-    memcpy(made.name, function->name, sizeof made.name);
+    CHECK(function->module, MODULE);
+    const int *threads = function->threads;
     size_t size;
+    launch made = { .grid = { gx, gy, gz }, .block = { bx, by, bz }, .shared = shared, .bytes = function->bytes };
+    memcpy(made.name, function->name, sizeof made.name);
     if (!collect(function, values, extra, (char *)made.arguments, &size))
-        FAIL(CUDA_ERROR_INVALID_VALUE, "%s takes %d bytes of arguments, not %zu", function->name, function->bytes, size);
+        return report(CUDA_ERROR_INVALID_VALUE, "%s takes %d bytes of arguments, not %zu", made.name, made.bytes, size);
     if (!gx || !gy || !gz || gx > 2147483647u || gy > 65535 || gz > 65535)
-        FAIL(CUDA_ERROR_INVALID_VALUE, "grid %u x %u x %u", gx, gy, gz);
-    for (int i = 0; i < 3 && function->threads[0]; i++)
-        if (made.block[i] != (unsigned)function->threads[i])
-            FAIL(CUDA_ERROR_INVALID_VALUE, "%s was compiled for %d threads, not %u", function->name, function->threads[0], bx);
-    if (!bx || !by || !bz || bx * by * bz > 1024) FAIL(CUDA_ERROR_INVALID_VALUE, "%u x %u x %u threads", bx, by, bz);
+        return report(CUDA_ERROR_INVALID_VALUE, "grid %u x %u x %u", gx, gy, gz);
+    if (threads[0] && memcmp(threads, made.block, sizeof made.block))
+        return report(CUDA_ERROR_INVALID_VALUE, "%s was compiled for %d threads, not %u", made.name, threads[0], bx);
     if ((int)shared > function->most_shared)
-        FAIL(CUDA_ERROR_INVALID_VALUE, "%u bytes of shared memory, and %d were asked for", shared, function->most_shared);
+        return report(CUDA_ERROR_INVALID_VALUE, "%u bytes of shared memory, not at most %d", shared, function->most_shared);
     op work = { .work = KERNEL };
     /* the kernels here take pointers alone; whether it writes is not known */
     for (int i = 0; i < function->count && work.count < RANGES; i++) {
@@ -133,8 +111,8 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, un
         memcpy(&address, (char *)made.arguments + function->parameters[i].offset, sizeof address);
         if (address) work.ranges[work.count++] = (range){ address, 1, 0, 0, NULL };
     }
-    made.count = last.count + 1;
+    made.stream = stream, made.count = last.count + 1;
     last = made;
-    return issue(stream, &work, __func__);
+    return issue(stream, &work);
 }
 EXPORT void testcuda_launched(launch *into) { *into = last; }

@@ -35,8 +35,8 @@ def test_a_precision_that_is_not_there_is_named_with_what_there_is(bundle):
     manifest = read_manifest(bundle)
     with pytest.raises(EdgefelError, match=r"no int8\+fp16 onnx file in this bundle; it holds fp32 \(onnx\)"):
         choose_files(manifest, ["int8+fp16"])
-    with pytest.raises(EdgefelError, match="precision 'fp8' is not known; choose one of: fp32, fp16"):
-        choose_file(manifest, "fp8", "onnxruntime")
+    with pytest.raises(EdgefelError, match="precision 'fp4' is not known; choose one of: fp32, fp16"):
+        choose_file(manifest, "fp4", "onnxruntime")
 
 
 @pytest.mark.parametrize(

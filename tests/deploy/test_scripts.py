@@ -105,7 +105,7 @@ def test_jetpack_5_is_refused(folder):
         (("--fast",), "unknown option --fast"),
         (("--prefix",), "--prefix needs a value"),
         (("--prefix=",), "--prefix: give a folder"),
-        (("--precision", "fp8"), "--precision fp8: choose fp32"),
+        (("--precision", "fp4"), "--precision fp4: choose fp32"),
     ],
 )
 def test_wrong_options_are_one_line(folder, arguments, message):

@@ -186,8 +186,8 @@ def test_the_precision_is_chosen_as_a_session_does(bundle, tmp_path):
     ).read_bytes()
     with pytest.raises(EdgefelError, match=r"no int8 onnx file in this bundle; it holds fp32 \(onnx\), fp16"):
         write(bundle, tmp_path / "r", precision="int8")
-    with pytest.raises(EdgefelError, match="precision 'fp8' is not known"):
-        write(bundle, tmp_path / "r", precision="fp8")
+    with pytest.raises(EdgefelError, match="precision 'fp4' is not known"):
+        write(bundle, tmp_path / "r", precision="fp4")
     only = tiny_bundle.write_bundle(tmp_path / "only", ("int8",))
     write(only, tmp_path / "only_repository")
     several = tiny_bundle.write_bundle(tmp_path / "several", ("int8", "fp16"))

@@ -13,8 +13,9 @@ from edgefel.bench.experiments.framing import compare
 from edgefel.data.images import read_rgb
 from edgefel.data.open import open_dataset
 from edgefel.runtime.faces import HaarDetector
-from edgefel.runtime.labelling import LabelledFace, label_faces
+from edgefel.runtime.labelling import label_faces
 from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.session import Session
 from edgefel.runtime.shipped import FOLDER
 from edgefel.runtime.yunet import YuNetDetector

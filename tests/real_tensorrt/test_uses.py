@@ -103,13 +103,13 @@ BREAKS = [
     (CONTEXT, "self._engine.device_memory_size_v2", "self._engine.device_memory_size", NEW,
      "ICudaEngine.device_memory_size is missing"),
     (CONTEXT, "create_execution_context(self._how)", 'create_execution_context("user")', OLD, "strategy is"),
-    (OPTIONS, 'getattr(trt.BuilderFlag, "VERSION_COMPATIBLE", None)', "trt.BuilderFlag.FP16", NEW, "BuilderFlag.FP16"),
+    (OPTIONS, "trt.BuilderFlag.VERSION_COMPATIBLE", "trt.BuilderFlag.FP16", NEW, "BuilderFlag.FP16"),
     (OPTIONS, "(pool, effort.workspace)", "(effort.workspace, pool)", OLD, "pool is"),
     (OPTIONS, "config.add_optimization_profile(profile)", "config.add_optimization_profile()", NEW, "needs profile"),
     (OPTIONS, "config.builder_optimization_level = effort.level", 'config.builder_optimization_level = "5"', NEW,
      "builder_optimization_level is typing.SupportsInt"),
     (BUILD, "deserialize_cuda_engine(plan)", "deserialize_cuda_engine(str(plan))", OLD, "serialized_engine is buffer"),
-    (BUILD, "progress_monitor = monitor", "progress_monitor = self.onnx.name", NEW, "progress_monitor is"),
+    (BUILD, "_monitor(self.trt, self.progress, cancelled)", "self.onnx.name", NEW, "progress_monitor is"),
     (BUILD, "(network, config)\n    except", "(network)\n    except", OLD, "build_serialized_network() needs config"),
 ]  # fmt: skip
 
@@ -123,9 +123,9 @@ def test_a_wrong_use_is_found(package_of, file, old, new, version, said):
 
 
 def test_a_lookup_of_a_misspelt_name_is_found(package_of):
-    broken = sources() | {NETWORK: sources()[NETWORK].replace('"STRONGLY_TYPED"', '"STRONG_TYPED"')}
+    broken = sources() | {NETWORK: sources()[NETWORK].replace('"ATTENTION_INPUT"', '"INPUT_ATTENTION"')}
     program = read_program(package_of(OLD), broken)
-    assert "STRONG_TYPED" in {name for _, name in program.checked} - package_of(OLD).names
+    assert "INPUT_ATTENTION" in {name for _, name in program.checked} - package_of(OLD).names
 
 
 def test_a_parameter_that_nobody_passes_an_object_for_is_found(package_of):

@@ -10,7 +10,7 @@ import pytest
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import FAINT, PALETTE, STRIP_HEIGHT, annotate, annotate_crop
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 
 
 def face(x: int, y: int, side: int, label: int = 1, share: float = 0.65) -> LabelledFace:

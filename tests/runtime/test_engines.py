@@ -262,3 +262,12 @@ def test_a_runtime_that_is_none():
     assert "it makes no runtime" in runtime_problem(trt)
     trt.Runtime = lambda logger: object()
     assert runtime_problem(trt) is None
+
+
+def test_an_engine_of_a_format_that_this_gpu_lacks_does_not_fit():
+    file = replace(engine("tensorrt_rtx", "1.7", None), name="model.fp8.engine", precision="fp8")
+    assert engine_mismatch(file, here(Gpu("RTX 4090", (8, 9)), tensorrt_rtx="1.7")) is None
+    assert engine_mismatch(file, here(AMPERE, tensorrt_rtx="1.7")) == (
+        "model.fp8.engine: fp8 needs Ada or later (compute capability 8.9), and here is RTX 3090 (compute capability "
+        "8.6); use another precision"
+    )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
 import pytest
+from tiny_bundle import write_bundle
 
 from edgefel.data.framing import Framing
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.base import BACKENDS
 from edgefel.runtime.manifest import (
+    MADE_FOR,
     OUTPUT_NAMES,
+    PRECISIONS,
     BundleFile,
     Manifest,
     ModelInfo,
@@ -176,7 +181,7 @@ BAD = {
     ),
     "hash short": (setting("files", 0, "sha256", value="abc"), "is not 64 lower-case hex digits"),
     "kind": (setting("files", 0, "kind", value="tflite"), "kind is 'tflite'; known are onnx, engine"),
-    "precision": (setting("files", 0, "precision", value="fp8"), "precision is 'fp8'; known are fp32, fp16"),
+    "precision": (setting("files", 0, "precision", value="fp4"), "precision is 'fp4'; known are fp32, fp16"),
     "parity": (setting("files", 0, "parity", value=3), r"files\[0\]\.parity is 3, not an object"),
     "file twice": (setting("files", 1, "name", value="model.fp32.onnx"), "model.fp32.onnx listed twice"),
     "file elsewhere": (setting("files", 0, "name", value="../model.onnx"), "lie directly in its folder"),
@@ -237,3 +242,20 @@ def test_what_is_a_bundle(tmp_path):
         path.write_text(text)
         assert not is_bundle(tmp_path)
     assert not is_bundle(tmp_path / "none")
+
+
+def test_a_file_says_which_backends_it_is_made_for(tmp_path):
+    """In an older bundle, whose files do not, the precision says it."""
+    path = tmp_path / "model.int8.onnx"
+    path.write_bytes(b"model")
+    older = describe_file(path, kind="onnx", precision="int8")
+    assert "made_for" not in older.to_dict()
+    assert older.backends == MADE_FOR["int8"] == ("onnxruntime",)
+    said = describe_file(path, kind="onnx", precision="int8", made_for=("openvino",))
+    assert said.backends == ("openvino",)
+    folder = write_bundle(tmp_path / "bundle")
+    read = read_manifest(folder)
+    write_manifest(folder, read.with_file(dataclasses.replace(read.files[0], made_for=("openvino",))))
+    assert read_manifest(folder).files[0].made_for == ("openvino",)
+    assert set(MADE_FOR) == set(PRECISIONS)
+    assert {name for names in MADE_FOR.values() for name in names} == set(BACKENDS)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from streams import BLUE, RED, SquareDetector, scene, write_video
 
-from edgefel.data.images import read_rgb
 from edgefel.errors import EdgefelError
-from edgefel.runtime import predict
 from edgefel.runtime.faces import WholeImage
-from edgefel.runtime.labelling import label_faces
+from edgefel.runtime.labelling import Thresholds
+from edgefel.runtime.model import Model
 from edgefel.runtime.predict import check_save, predict_source
 from edgefel.runtime.stream.sources import open_source
 
@@ -33,12 +32,11 @@ def test_results_come_in_order_and_the_totals_add_up(photos, session):
     results, advances = [], []
     summary = predict_source(
         open_source(photos),
-        SquareDetector(),
-        session,
+        Model(session, SquareDetector),
         each=results.append,
         advance=lambda: advances.append(1),
     )
-    assert [(result.image.removeprefix(f"{photos}/"), len(result.faces)) for result in results] == [
+    assert [(result.source.removeprefix(f"{photos}/"), len(result.faces)) for result in results] == [
         ("more/two.png", 2),
         ("none.png", 0),
     ]
@@ -65,69 +63,16 @@ def album(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("most", [predict.MOST_WAITING, 3])
-def test_faces_of_several_images_are_labelled_in_one_call(album, session, monkeypatch, most):
-    monkeypatch.setattr(predict, "MOST_WAITING", most)
-    calls, results, read = [], [], []
-    called, find = type(session).__call__, predict.find_faces
-
-    def call(self, crops, *rest):
-        calls.append(len(crops))
-        return called(self, crops, *rest)
-
-    def found(image, *rest):
-        read.append(len(read))
-        return find(image, *rest)
-
-    def each(result):
-        results.append(result)
-        assert len(read) - len(results) < most
-
-    with monkeypatch.context() as patched:
-        patched.setattr(type(session), "__call__", call)
-        patched.setattr(predict, "find_faces", found)
-        summary = predict_source(open_source(album), SquareDetector(), session, each=each)
-    assert [Path(result.image).name for result in results] == [f"{number:02}.png" for number in range(12)]
-    assert (summary.images, summary.faces, len(summary.unreadable)) == (12, sum(calls), 4)
-    assert len(calls) < 9 if most == 3 else len(calls) <= 4
-    for result in results:
-        alone = label_faces(read_rgb(Path(result.image)), SquareDetector(), session)
-        assert [face.box for face in result.faces] == [face.box for face in alone]
-        for one, other in zip(result.faces, alone, strict=True):
-            assert one.label == other.label
-            assert list(one.probabilities.values()) == pytest.approx(
-                list(other.probabilities.values()), abs=1e-6
-            )
-
-
-def test_images_that_wait_are_bounded_by_their_bytes(album, session, monkeypatch, tmp_path):
-    size = 240 * 320 * 3
-    kept = []
-    waits = predict._enough
-
-    def enough(waiting, faces):
-        kept.append(sum(one.of.image.size for one in waiting))
-        return waits(waiting, faces)
-
-    monkeypatch.setattr(predict, "_enough", enough)
-    monkeypatch.setattr(predict, "MOST_BYTES", 2 * size)
-    predict_source(open_source(album), SquareDetector(), session, save=tmp_path / "out")
-    assert max(kept) == 2 * size
-    kept.clear()
-    predict_source(open_source(album), SquareDetector(), session)
-    assert max(kept) == 0
-
-
 def test_what_was_reported_and_saved_before_an_interruption_stays(album, session, tmp_path):
     results = []
 
     def each(result):
-        results.append(Path(result.image).name)
+        results.append(Path(result.source).name)
         if len(results) == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_source(open_source(album), SquareDetector(), session, save=tmp_path / "out", each=each)
+        predict_source(open_source(album), Model(session, SquareDetector), save=tmp_path / "out", each=each)
     assert (
         sorted(path.name for path in (tmp_path / "out").iterdir())
         == results
@@ -146,20 +91,21 @@ def test_faces_of_low_quality_are_counted_by_what_is_wrong(session, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), image)
     results = []
     source = open_source(tmp_path / "a.png")
-    summary = predict_source(source, SquareDetector(), session, min_quality=0.5, each=results.append)
+    strict = Model(session, SquareDetector, Thresholds(min_quality=0.5))
+    summary = predict_source(source, strict, each=results.append)
     assert summary.faces == 3
     assert summary.unsure == {"size": 1, "contrast": 1}
-    faces = {face.box.side: face for face in results[0].faces if face.box.x != 200 or face.box.y < 100}
+    faces = {face.box.side: face for face in results[0] if face.box.x != 200 or face.box.y < 100}
     assert (faces[60].sure, faces[8].sure) == (True, False)
     document = faces[8].to_dict()
-    assert (document["label"], document["top_label"]) == ("unsure", faces[8].label)
+    assert (document["label"], document["top_label"]) == ("unsure", faces[8].top_label)
     assert document["quality"] == document["quality_parts"]["size"] == 0
-    every = predict_source(source, SquareDetector(), session)
+    every = predict_source(source, Model(session, SquareDetector))
     assert not every.unsure
 
 
 def test_saved_images_keep_their_names_in_folders(photos, session, tmp_path):
-    summary = predict_source(open_source(photos), SquareDetector(), session, save=tmp_path / "out")
+    summary = predict_source(open_source(photos), Model(session, SquareDetector), save=tmp_path / "out")
     saved = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert saved == [tmp_path / "out/more/two.png", tmp_path / "out/none.png"]
     assert sorted(summary.saved) == [str(path) for path in saved]
@@ -170,7 +116,7 @@ def test_every_nth_frame_of_a_video_with_its_time(session, tmp_path):
     results = []
     source = open_source(write_video(tmp_path / "clip.avi", count=10, fps=20))
     summary = predict_source(
-        source, WholeImage(), session, every=3, save=tmp_path / "out", each=results.append
+        source, Model(session, WholeImage), every=3, save=tmp_path / "out", each=results.append
     )
     assert [(result.frame, result.time) for result in results] == [(0, 0.0), (3, 0.15), (6, 0.3), (9, 0.45)]
     assert results[1].to_dict() | {"faces": []} == {
@@ -187,7 +133,7 @@ def test_a_source_of_which_nothing_can_be_read(photos, session):
     with pytest.raises(
         EdgefelError, match=r"nothing in it can be read \(.*broken\.png .*\); is it truncated"
     ):
-        predict_source(open_source(photos / "broken.png"), SquareDetector(), session)
+        predict_source(open_source(photos / "broken.png"), Model(session, SquareDetector))
 
 
 def test_a_file_that_appears_while_images_are_labelled_is_kept(photos, session, tmp_path):
@@ -198,9 +144,9 @@ def test_a_file_that_appears_while_images_are_labelled_is_kept(photos, session, 
             (out / "none.png").write_text("precious")
 
     with pytest.raises(EdgefelError, match=r"none\.png: appeared meanwhile"):
-        predict_source(open_source(photos), SquareDetector(), session, save=out, each=appear)
+        predict_source(open_source(photos), Model(session, SquareDetector), save=out, each=appear)
     assert (out / "none.png").read_text() == "precious"
-    summary = predict_source(open_source(photos), SquareDetector(), session, save=out, overwrite=True)
+    summary = predict_source(open_source(photos), Model(session, SquareDetector), save=out, overwrite=True)
     assert str(out / "none.png") in summary.saved
     assert (out / "none.png").read_bytes() != b"precious"
 
@@ -213,8 +159,7 @@ def test_an_error_in_the_middle_of_a_video_leaves_no_file(session, tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         predict_source(
             open_source(write_video(tmp_path / "clip.avi")),
-            WholeImage(),
-            session,
+            Model(session, WholeImage),
             save=tmp_path / "out",
             each=stop,
         )

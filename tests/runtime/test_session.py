@@ -160,8 +160,8 @@ def test_never_another_precision_than_asked_for(make_bundle):
     bundle = make_bundle(precisions=("fp16", "int8"))
     with pytest.raises(EdgefelError, match=r"no fp32 file .*model\.fp16\.onnx \(fp16\), model\.int8\.onnx"):
         Session.open(bundle, "fp32")
-    with pytest.raises(EdgefelError, match="precision 'fp8' is not known; choose one of: fp32, fp16"):
-        Session.open(bundle, "fp8")
+    with pytest.raises(EdgefelError, match="precision 'fp4' is not known; choose one of: fp32, fp16"):
+        Session.open(bundle, "fp4")
 
 
 def test_engines_are_not_given_to_onnxruntime(bundle):

@@ -22,6 +22,7 @@ from edgefel.files.documents import read_json
 from edgefel.files.write import sha256, write_json
 from edgefel.runtime import engines
 from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.backends.base import backend_entry
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file
 from edgefel.runtime.session import Session
@@ -128,7 +129,7 @@ def test_without_a_gpu_the_reason_is_kept(model):
         open_yunet(model, "tensorrt")
 
 
-@pytest.mark.parametrize("what", ["engine", "model", "record", "no record"])
+@pytest.mark.parametrize("what", ["engine", "model", "record", "shape", "no record"])
 def test_an_engine_of_another_file_is_not_used(machine, model, what):
     if what == "engine":
         engine_path(model).write_bytes(engine_path(model).read_bytes() + b"x")
@@ -136,11 +137,32 @@ def test_an_engine_of_another_file_is_not_used(machine, model, what):
         yunet_like(model, face=(60, 70))
     elif what == "record":
         record_path(model).write_text('{"sha256": 5}')
+    elif what == "shape":
+        record = read_json(record_path(model))
+        record["builder"]["options"]["input_shape"] = [64]
+        write_json(record_path(model), record)
     else:
         record_path(model).unlink()
     opened = open_yunet(model)
     assert opened.backend != "tensorrt"
     assert len([reason for reason in opened.passed_over if reason.startswith("tensorrt")]) == 1
+
+
+@pytest.mark.parametrize("call", ["unavailable_reason", "open"])
+@pytest.mark.parametrize("broken", ["tensorrt", "onnxruntime"])
+def test_a_backend_that_is_broken_in_an_unknown_way_is_passed_over(machine, model, monkeypatch, broken, call):
+    def fail(*arguments, **options):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    if broken == "onnxruntime":
+        engine_path(model).unlink()
+    monkeypatch.setattr(backend_entry(broken).load(), call, fail)
+    opened = open_yunet(model)
+    assert opened.backend == ("onnxruntime" if broken == "tensorrt" else "openvino")
+    reason = f"{broken}: it fails here (TypeError: pybind11::init(): factory function returned nullptr)"
+    assert reason in opened.passed_over
+    with pytest.raises(EdgefelError, match=f"no YuNet in {broken}: it fails here"):
+        open_yunet(model, broken)
 
 
 def test_an_engine_in_fewer_bits_needs_the_file_it_was_built_from(machine, model):

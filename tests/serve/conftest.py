@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from streams import GREEN, RED, SquareDetector, scene
 from tiny_bundle import write_bundle
 
+from edgefel.runtime.model import Model
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.pipeline import StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -40,7 +41,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture
 def engine(session: Session) -> Engine:
-    return Engine(session, SquareDetector(), StreamOptions(), Limits(**UNLIMITED), Telemetry())
+    return Engine(Model(session, SquareDetector), StreamOptions(), Limits(**UNLIMITED), Telemetry())
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def make_client(session: Session) -> Iterator[Callable[..., TestClient]]:
     ) -> TestClient:
         held = Limits(**(UNLIMITED | limits))
         telemetry = Telemetry()
-        engine = Engine(session, detector or SquareDetector(), StreamOptions(), held, telemetry)
+        model = Model(session, lambda: detector or SquareDetector())
+        engine = Engine(model, StreamOptions(), held, telemetry)
         worker = Worker(engine.label, held.waiting, held.answer)
         worker.start()
         workers.append(worker)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from streams import BLUE, GREEN, RED, ListSource, SquareDetector, moving, scene
 
+from edgefel.runtime.model import Model
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 from edgefel.serve.engine import Answer, Engine, Work
@@ -79,7 +80,8 @@ def test_one_bad_image_costs_no_other(engine):
 
 
 def test_faces_below_the_quality_are_unsure(session):
-    engine = Engine(session, SquareDetector(), StreamOptions(min_quality=1.0), Limits(), Telemetry())
+    model = Model(session, SquareDetector)
+    engine = Engine(model, StreamOptions(min_quality=1.0), Limits(), Telemetry())
     (answer,) = answers(engine.label([Work(png(ONE))]))
     assert answer.faces[0].to_dict()["label"] == "unsure"
 

@@ -12,6 +12,7 @@ import pytest
 from streams import RED, ListSource, SquareDetector, scene
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.model import Model
 from edgefel.runtime.stream.capture import SourcePlan
 from edgefel.runtime.stream.pipeline import StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -28,8 +29,8 @@ def make_live(session, monkeypatch):
     started = []
 
     def make(open_source, say=lambda line: None) -> LiveStream:
-        plan = SourcePlan(open_source, live=True)
-        one = LiveStream(plan, plan.open(), SquareDetector(), session, StreamOptions(), Telemetry(), say)
+        plan, model = SourcePlan(open_source, live=True), Model(session, SquareDetector)
+        one = LiveStream(plan, plan.open(), model, StreamOptions(), Telemetry(), say)
         one.start()
         started.append(one)
         return one

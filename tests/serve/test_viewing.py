@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from streams import RED, ListSource, SquareDetector, scene
 
+from edgefel.runtime.model import Model
 from edgefel.runtime.stream.capture import SourcePlan
 from edgefel.runtime.stream.pipeline import StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -15,7 +16,7 @@ from edgefel.serve.live import LiveStream
 def camera(session):
     images = [scene([(20, 20, 60, RED)])] * 400
     plan = SourcePlan(lambda: ListSource(images, fps=50, live=True), live=True)
-    one = LiveStream(plan, plan.open(), SquareDetector(), session, StreamOptions(), Telemetry())
+    one = LiveStream(plan, plan.open(), Model(session, SquareDetector), StreamOptions(), Telemetry())
     one.start()
     yield one
     one.close()

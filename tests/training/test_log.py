@@ -45,6 +45,14 @@ def test_resuming_cuts_off_what_came_after_the_checkpoint_and_broken_lines(tmp_p
     assert [row["step"] for row in read(tmp_path)] == ["1", "2"]
 
 
+def test_rows_of_an_earlier_version_with_fewer_columns_stay(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,epoch,loss,val_loss\n1,1,0.5,\n2,1,0.25,0.75\n3,1,0.1,\n")
+    MetricsLog(tmp_path, resumed_step=2).close()
+    first, second = read(tmp_path)
+    assert first == dict.fromkeys(COLUMNS, "") | {"step": "1", "epoch": "1", "loss": "0.5"}
+    assert (second["loss"], second["val_loss"]) == ("0.25", "0.75")
+
+
 def read(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as stream:
         return list(csv.DictReader(stream))

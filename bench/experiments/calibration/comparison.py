@@ -24,7 +24,7 @@ from edgefel.calib.sampling import (
     balanced_samples,
     unbalanced_samples,
 )
-from edgefel.calib.thresholds import METHODS, CalibrationMethod
+from edgefel.calib.thresholds import DEFAULT_METHOD, METHODS, CalibrationMethod
 from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
@@ -50,7 +50,7 @@ class ComparisonOptions:
     per_class: tuple[int, ...] = (1, 4, 16)
     seeds: int = 5
     imbalance: float = 50.0
-    method: CalibrationMethod = "mse"
+    method: CalibrationMethod = DEFAULT_METHOD
     images: int | None = None
     group_cap: int = DEFAULT_GROUP_CAP
     seed: int = 0

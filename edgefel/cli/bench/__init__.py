@@ -7,9 +7,11 @@ import click
 from edgefel.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "pick": "The fastest file and backend of a bundle here, kept for --backend auto.",
     "latency": "Latency of a bundle: the model alone, and each stage from an image to labels.",
     "throughput": "Images per second by number of concurrent callers.",
     "compare": "Models and backends in one run: speed, accuracy, size, memory.",
+    "quantizers": "INT8 by edgefel, NNCF, ONNX Runtime and NVIDIA ModelOpt: agreement, size, speed.",
     "data": "The data path: images per second of every stage, and epochs of millions.",
     "train": "Training: images per second and memory, with and without kernels.",
     "roofline": "Lower bound on latency from the operations and bytes of every layer.",
@@ -28,6 +30,7 @@ def command() -> None:
     \b
     Examples:
       edgefel bench compare --quick                    the best choice on this machine, in three minutes
+      edgefel bench pick                               what --backend auto takes from now on
       edgefel bench latency bundle -o results.jsonl
       edgefel bench report results.jsonl -o report.html
       edgefel bench diff before.jsonl after.jsonl --fail-over 5%

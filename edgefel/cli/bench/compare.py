@@ -86,7 +86,7 @@ def _torch_alone(backends: Sequence[str] | None) -> bool:
 
 
 @click.command("compare")
-@click.argument("models", nargs=-1)
+@click.argument("models", nargs=-1, shell_complete=params.models_or_files)
 @params.data("Labelled images: accuracy of trained models.")
 @params.layout
 @click.option("--images", type=int, default=700, help="Number of images, drawn evenly from the classes.")

@@ -47,7 +47,10 @@ def _show(rows: Sequence[Row]) -> None:
 @click.command("data")
 @params.data("The data set to read.  [default: none, the sampler alone with --rows]")
 @click.option(
-    "--model", default="arbex", help="Model whose image sizes are used; `edgefel models` lists them."
+    "--model",
+    default="arbex",
+    shell_complete=params.models,
+    help="Model whose image sizes are used; `edgefel models` lists them.",
 )
 @click.option("--workers", type=INTEGERS, default="1,2", help="Threads that read, decode and resize: 1,2,4.")
 @click.option("--batch-size", "batch", type=POSITIVE, default=32, help="Images per batch.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("roofline")
-@click.argument("model")
+@click.argument("model", shell_complete=params.models_or_files)
 @click.option(
     "--device",
     "names",

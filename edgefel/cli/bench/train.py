@@ -31,7 +31,12 @@ def _show(rows: Sequence[Row]) -> None:
 
 
 @click.command("train")
-@click.option("--model", default="arbex", help="A registered model; `edgefel models` lists them.")
+@click.option(
+    "--model",
+    default="arbex",
+    shell_complete=params.models,
+    help="A registered model; `edgefel models` lists them.",
+)
 @params.batch_sizes("Images per step: 8,32.", default="8")
 @params.precisions(
     ("fp32", "bf16", "fp16"), default="fp32", help="Precision of the arithmetic: fp32,bf16. Weights are FP32."

@@ -12,7 +12,7 @@ Makes a virtual environment, installs edgefel into it, checks the machine (edgef
 TensorRT engine of the model (edgefel engine), which takes minutes the first time.
 
   --prefix DIR     install there instead of into this folder
-  --precision P    fp32, fp16, int8 or int8+fp16: what the engine is built of and run.sh runs
+  --precision P    fp32, fp16, int8, int8+fp16, fp8, w8a16 or w4a16: what the engine is built of and run.sh runs
   --no-engine      build no engine now; run.sh does it when it first starts
   --offline        use no network: take packages from wheels/ alone (README.md says how to fill it)
   --service        also install, enable and start the systemd service edgefel (asks for sudo)
@@ -73,8 +73,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $precision in
-'' | fp32 | fp16 | int8 | int8+fp16) ;;
-*) fail "--precision $precision: choose fp32, fp16, int8 or int8+fp16" ;;
+'' | fp32 | fp16 | int8 | int8+fp16 | fp8 | w8a16 | w4a16) ;;
+*) fail "--precision $precision: choose fp32, fp16, int8, int8+fp16, fp8, w8a16 or w4a16" ;;
 esac
 [ -n "$prefix" ] || fail "--prefix: give a folder"
 case $prefix in

@@ -11,27 +11,12 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, backend_entry
+from edgefel.runtime.backends.speeds import NEARLY_EXACT, Speeds
 from edgefel.runtime.engines import described
-from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, BundleFile, Manifest
 from edgefel.runtime.shipped import engine_command
 
 AUTO = "auto"
-# Fastest first, as measured on CPUs (docs/runtime.md, "How fast"; docs/results/latency-2core.jsonl and
-# compare-2core.jsonl): networks of 1 GMAC and more, then smaller ones, whose INT8 files ONNX Runtime spends more time
-# converting for than it saves. Nothing has been measured on a GPU: FP16 comes first there, which is nearly exact.
-_LARGE = {
-    "tensorrt": ("fp16", "int8+fp16", "fp32", "int8"),
-    "onnxruntime-tensorrt": ("fp16", "int8+fp16", "fp32", "int8"),
-    "onnxruntime-cuda": ("fp16", "fp32", "int8+fp16", "int8"),
-    "openvino": ("int8+fp16", "int8", "fp16", "fp32"),
-    "onnxruntime": ("int8", "fp32", "fp16", "int8+fp16"),
-}
-_SMALL = {
-    **_LARGE,
-    "openvino": ("fp16", "int8+fp16", "fp32", "int8"),
-    "onnxruntime": ("fp32", "fp16", "int8", "int8+fp16"),
-}
-_SMALL_GMAC = 1.0
 _LINE = 100
 _log = logging.getLogger("edgefel.runtime")
 
@@ -41,13 +26,16 @@ class Choice:
     """The selected backend.
 
     skipped: the backends before it in the order, each with a one-line reason. asked: the user named it, so no other
-    was tried. others: files that this backend could also run, with the reason against each, if no precision was named.
+    was tried. others: files that this backend could also run, if no precision was named, and slower backends, with the
+    reason against each. basis: why this was taken, in one line. slower: a warning that FP32 is faster, None otherwise.
     """
 
     backend: str
     skipped: Mapping[str, str] = field(default_factory=dict)
     asked: bool = False
     others: Mapping[str, str] = field(default_factory=dict)
+    basis: str = field(default="", compare=False)
+    slower: str | None = field(default=None, compare=False)
 
     @property
     def why(self) -> str:
@@ -88,21 +76,21 @@ class Opened:
 
 
 def preferred(
-    manifest: Manifest, files: Iterable[BundleFile], backend: str, *, force: bool = False
+    manifest: Manifest,
+    files: Iterable[BundleFile],
+    backend: str,
+    *,
+    force: bool = False,
+    speeds: Speeds | None = None,
 ) -> list[BundleFile]:
-    """These files of the bundle in the order in which that backend should take them, best first.
+    """These files of the bundle in the order in which that backend should take them, best first (`Speeds.key`).
 
-    The faster before the slower, and last INT8 files that did not plainly pass their comparison with PyTorch: what INT8
-    does to labels must have been judged. Files that failed are left out; with `force` they come at the very end.
+    speeds: of this machine; by default those of the rules, for a machine that is not this one. Files that failed their
+    comparison with PyTorch are left out; with `force` they come at the very end.
     """
-    order = (_SMALL if manifest.model.gmac < _SMALL_GMAC else _LARGE).get(backend, PRECISIONS)
-
-    def rank(file: BundleFile) -> tuple[int, int]:
-        verdict = manifest.judged(file).verdict
-        trusted = verdict == "pass" or not file.precision.startswith("int8")
-        return (2 if verdict == "fail" else 0 if trusted else 1), order.index(file.precision)
-
-    return sorted((file for file in files if force or rank(file)[0] < 2), key=rank)
+    speeds = speeds or Speeds(manifest, 1)
+    there = [file for file in files if force or manifest.judged(file).verdict != "fail"]
+    return sorted(there, key=lambda file: speeds.key(backend, file))
 
 
 def best_file(
@@ -125,9 +113,9 @@ def open_backend(
     *,
     force: bool = False,
 ) -> Opened:
-    """Loads a file of the bundle in the named backend, or with "auto" in the first that can run it.
+    """Loads a file of the bundle in the named backend, or with "auto" in the fastest that can run it.
 
-    precision: of the file; by default the best that the backend can run, see `preferred`. check: called with a file
+    precision: of the file; by default the best that the backend can run, see `Speeds`. check: called with a file
     before it is loaded; an error it raises ends the search, because a broken bundle must not be used in another way.
     "auto" skips a backend that fails to load its file or to run it once, and logs a warning.
     Raises EdgefelError: an unknown backend or precision, no such file, only files that failed their comparison
@@ -144,11 +132,12 @@ def open_backend(
     skipped: dict[str, str] = {}
     broken: list[str] = []  # looked usable
     failure: EdgefelError | None = None
-    for name, file, others in _candidates(manifest, names, precision, force, skipped):
+    speeds = Speeds.here(manifest, threads)
+    for name, file, others, last in _candidates(speeds, names, precision, force, skipped):
         model = ModelFile.of(manifest, file)
         check(model)
         try:
-            runner = _open(name, model, threads, trial=not named and name != names[-1])
+            runner = _open(name, model, threads, trial=not last)
         except EdgefelError as error:
             if named:
                 raise
@@ -157,7 +146,9 @@ def open_backend(
         else:
             for one in broken:
                 _log.warning("backend %s is passed over: %s", one, skipped[one])
-            return Opened(Choice(name, skipped, named, others), file, runner)
+            basis = "asked for" if named and precision is not None else speeds.basis(name, file)
+            slower = _slower(speeds, name, file)
+            return Opened(Choice(name, skipped, named, others, basis, slower), file, runner)
     if failure is not None:
         raise failure
     if all(manifest.judged(file).verdict == "fail" for file in files):
@@ -168,52 +159,96 @@ def open_backend(
     raise EdgefelError(f"{manifest.folder}: no backend can run it here: {reasons}")
 
 
-def first_choice(manifest: Manifest) -> str | None:
+def first_choice(manifest: Manifest, threads: int) -> str | None:
     """The backend that "auto" would try first here; None if it has nothing to try. Loads nothing."""
-    candidates = _candidates(manifest, _tried_by_auto(), None, False, {})
-    return next((name for name, _, _ in candidates), None)
+    candidates = _candidates(Speeds.here(manifest, threads), _tried_by_auto(), None, False, {})
+    return next((name for name, *_ in candidates), None)
+
+
+def _slower(speeds: Speeds, backend: str, file: BundleFile) -> str | None:
+    """The warning of `Speeds.slower`, which looks at what `auto` could take here instead."""
+    if speeds.ms(backend, file) is None:
+        return None
+    able = _ranked(speeds, _tried_by_auto(), None, force=False)
+    # the first that can, of all and of the FP32 files; what is installed is looked at only as far as needed
+    possible = [pair for pair in able if speeds.ms(*pair) is not None]
+    fastest = next((pair for pair in possible if _unavailable_reason(*pair) is None), (backend, file))
+    exact = [pair for pair in possible if pair[1].precision == "fp32"]
+    fp32 = next((pair for pair in exact if _unavailable_reason(*pair) is None), None)
+    return speeds.slower(backend, file, fastest, fp32)
 
 
 def _tried_by_auto() -> list[str]:
     return [name for name, entry in BACKENDS.items() if entry.auto]
 
 
+def _ranked(
+    speeds: Speeds, names: Iterable[str], precision: str | None, *, force: bool
+) -> list[tuple[str, BundleFile]]:
+    """Every backend with every file of its kind, the pair to take first at the front."""
+    manifest = speeds.manifest
+    pairs = [
+        (name, file)
+        for name in names
+        for file in preferred(
+            manifest, _files(manifest, BACKENDS[name].kind, precision), name, force=force, speeds=speeds
+        )
+    ]
+    return sorted(pairs, key=lambda pair: speeds.key(*pair))
+
+
 def _candidates(
-    manifest: Manifest, names: Iterable[str], precision: str | None, force: bool, skipped: dict[str, str]
-) -> Iterator[tuple[str, BundleFile, dict[str, str]]]:
-    """The backends that may be able to run a file, the best file of each, and why not its other files.
+    speeds: Speeds, names: Sequence[str], precision: str | None, force: bool, skipped: dict[str, str]
+) -> Iterator[tuple[str, BundleFile, dict[str, str], bool]]:
+    """The backends that may be able to run a file, the fastest first, the best file of each, why not its other files
+    and the slower backends, and whether none is left after it.
 
-    skipped: gets the reason against each of the others.
+    skipped: gets the reason against each of the backends before it, and of those without a file.
     """
+    manifest = speeds.manifest
+    # a precision that was named is taken, or refused by its verdict
+    pairs = _ranked(speeds, names, precision, force=force or precision is not None)
+    against: dict[str, dict[str, str]] = {}
     for name in names:
-        kind = BACKENDS[name].kind
-        there = _files(manifest, kind, precision)
-        # a precision that was named is taken, or refused by its verdict
-        ranked = preferred(manifest, there, name, force=force or precision is not None)
-        others = {file.name: "it failed its comparison with PyTorch" for file in there if file not in ranked}
-        reasons: dict[str, str] = {}
-        for number, file in enumerate(ranked):
-            if (reason := _unavailable_reason(name, file)) is None:
-                rest = {other.name: _less(manifest, other) for other in ranked[number + 1 :]}
-                yield name, file, {**reasons, **rest, **others}
-                break
-            reasons[file.name] = reason
+        there = _files(manifest, BACKENDS[name].kind, precision)
+        ranked = [file for other, file in pairs if other == name]
+        against[name] = {
+            file.name: "it failed its comparison with PyTorch" for file in there if file not in ranked
+        }
+        if not ranked:
+            failed = f"{', '.join(against[name])}: failed the comparison with PyTorch"
+            skipped[name] = failed if there else _no_file_reason(manifest, BACKENDS[name].kind, precision)
+    reasons: dict[str, dict[str, str]] = {name: {} for name in names}
+    tried: set[str] = set()
+    for number, (name, file) in enumerate(pairs):
+        if name in tried:
+            continue
+        rest = pairs[number + 1 :]
+        if (reason := _unavailable_reason(name, file)) is None:
+            tried.add(name)
+            less = {other.name: _less(speeds, name, other) for own, other in rest if own == name}
+            later = dict(reversed([pair for pair in rest if pair[0] not in tried]))
+            behind = {own: f"{one.name}: {_less(speeds, own, one)}" for own, one in reversed(later.items())}
+            yield name, file, {**reasons[name], **less, **against[name], **behind}, not later
         else:
-            failed = f"{', '.join(others)}: failed the comparison with PyTorch"
-            none_left = failed if others else _no_file_reason(manifest, kind, precision)
-            skipped[name] = next(iter(reasons.values()), none_left)
+            reasons[name][file.name] = reason
+            if name not in (own for own, _ in rest):
+                skipped[name] = next(iter(reasons[name].values()))
 
 
-def _less(manifest: Manifest, file: BundleFile) -> str:
-    verdict = manifest.judged(file).verdict
-    if verdict == "pass" or not file.precision.startswith("int8"):
-        return "it comes later in the order of this backend"
+def _less(speeds: Speeds, backend: str, file: BundleFile) -> str:
+    verdict = speeds.manifest.judged(file).verdict
+    if verdict == "pass" or file.precision in NEARLY_EXACT:
+        ms = None if speeds.measured is None else speeds.ms(backend, file)
+        return "it comes later in the order" if ms is None else f"it takes {ms:.3g} ms here"
     return (
         "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
     )
 
 
 def _unavailable_reason(backend: str, file: BundleFile) -> str | None:
+    if file.precision in ENGINE_FORMATS and BACKENDS[backend].kind == "onnx":
+        return f"{file.name}: is for TensorRT alone; build an engine of it with 'edgefel engine'"
     try:
         return BACKENDS[backend].load().unavailable_reason(file)
     except EdgefelError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,22 @@ from edgefel.runtime.engines import PACKAGES, Here, check_engine, described
 from edgefel.runtime.requirements import too_old
 from edgefel.runtime.telemetry.board import Board
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.runtime.manifest import BundleFile, Manifest
 
 MANIFEST = "manifest.json"
+Measure = Callable[[Path], object]
 
 
-def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple[Check, ...]:
+def examine(
+    machine: Machine | None = None, folder: Path | None = None, measure: Measure | None = None
+) -> tuple[Check, ...]:
     """Checks Python, packages, board, cameras, power, and the bundle in `folder`.
 
-    Without one, the network that comes with edgefel, if the machine is this one.
+    Without one, the network that comes with edgefel, if the machine is this one. measure: stores a measurement of the
+    bundle in a folder (`edgefel.bench.pick`), called where there is none yet.
 
     Raises EdgefelError: `folder` is not a folder or has no manifest.
     """
@@ -43,7 +48,11 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
         "face detector": detector_checks(machine),
         "cameras": camera_checks(machine),
         "power": power_checks(reading),
-        "bundle": shipped_checks(machine) if folder is None else bundle_checks(machine, folder),
+        "bundle": (
+            shipped_checks(machine, measure)
+            if folder is None
+            else bundle_checks(machine, folder, measure=measure)
+        ),
     }
     return tuple(check for name, part in parts.items() for check in _guarded(name, part))
 
@@ -73,7 +82,7 @@ def detector_checks(machine: Machine) -> Iterator[Check]:
         yield Check("face detector", "note", found, "edgefel detector get")
 
 
-def shipped_checks(machine: Machine) -> Iterator[Check]:
+def shipped_checks(machine: Machine, measure: Measure | None = None) -> Iterator[Check]:
     """The network that comes with edgefel, which `predict` and `run` take without BUNDLE."""
     if not machine.is_here:
         return
@@ -84,11 +93,14 @@ def shipped_checks(machine: Machine) -> Iterator[Check]:
         found = "this installation holds no network"
         yield Check("bundle", "note", found, "give BUNDLE, a folder of 'edgefel export'")
     else:
-        yield from bundle_checks(machine, folder, f"{NAME} comes with edgefel: ")
+        yield from bundle_checks(machine, folder, f"{NAME} comes with edgefel: ", measure)
 
 
-def bundle_checks(machine: Machine, folder: Path, named: str = "") -> Iterator[Check]:
-    """The manifest and every file it lists. named: what the finding starts with."""
+def bundle_checks(
+    machine: Machine, folder: Path, named: str = "", measure: Measure | None = None
+) -> Iterator[Check]:
+    """The manifest, every file it lists, and what runs it. named: what the finding starts with. measure: as of
+    `examine`."""
     # imported here: it needs NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime.manifest import read_manifest
 
@@ -112,7 +124,23 @@ def bundle_checks(machine: Machine, folder: Path, named: str = "") -> Iterator[C
     for file in manifest.files:
         yield _file(manifest, file, here, onnxruntime)
     if machine.is_here:
+        if measure is not None:
+            yield from _measured(manifest, measure)
         yield _backend(manifest)
+
+
+def _measured(manifest: Manifest, measure: Measure) -> Iterator[Check]:
+    """Has the bundle measured for `--backend auto`, unless it was; a note if that fails."""
+    from edgefel.runtime.measurement import find_measurement
+
+    if find_measurement(manifest, usable_cores()) is not None:
+        return
+    try:
+        measure(manifest.folder)
+    except EdgefelError as error:
+        yield Check("measurement", "note", f"not measured: {_first(error)}", "edgefel bench pick")
+    except Exception as error:  # of packages that are broken
+        yield Check("measurement", "note", f"not measured: {described(error)}", "edgefel bench pick")
 
 
 def _accuracy(manifest: Manifest) -> str:
@@ -133,7 +161,7 @@ def _backend(manifest: Manifest) -> Check:
     from edgefel.runtime.backends.choice import first_choice
     from edgefel.runtime.session import Session
 
-    expected = first_choice(manifest)
+    expected = first_choice(manifest, usable_cores())
     try:
         with Session.open(manifest.folder) as session:
             session.warm_up()
@@ -145,10 +173,13 @@ def _backend(manifest: Manifest) -> Check:
         found = f"{file.name} by {choice.backend}, since {expected} fails: {reason}"
         fix = f"see the lines above, or leave it out: --backend {choice.backend}"
         return Check("backend", "fail", found, fix)
-    return Check("backend", "ok", f"{file.name} by {choice.why}")
+    return Check("backend", "ok", f"{file.name} by {choice.why}: {choice.basis}")
 
 
 def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | None) -> Check:
+    # imported here: it needs NumPy, whose absence must be reported
+    from edgefel.runtime.backends.base import BACKENDS
+
     try:
         manifest.verify(file)
     except EdgefelError as error:
@@ -165,7 +196,9 @@ def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | N
         fix = "choose another precision; docs/parity.md says how a file is judged"
         return Check(file.name, "warn", "failed its comparison with PyTorch, so it is refused", fix)
     compared = {"pass": "agrees with PyTorch", "warn": "agrees with PyTorch, with warnings"}
-    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB"
+    special = file.kind == "onnx" and len(file.backends) < len(BACKENDS)
+    purpose = f", for {', '.join(file.backends)}" if special else ""
+    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB{purpose}"
     return Check(file.name, "ok", f"{size}, {compared.get(judged or '', 'not compared with PyTorch')}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -68,7 +69,7 @@ class SourcePlan:
     live: bool = False
 
 
-def open_source(source: str, **options: Any) -> FrameSource:
+def open_source(source: str | int | os.PathLike[str], **options: Any) -> FrameSource:
     """Opens a source; see `plan_source`. options: fields of `SourceOptions`.
 
     Raises EdgefelError also if it cannot be opened.
@@ -76,15 +77,18 @@ def open_source(source: str, **options: Any) -> FrameSource:
     return plan_source(source, SourceOptions(**options)).open()
 
 
-def plan_source(source: str, options: SourceOptions) -> SourcePlan:
+def plan_source(source: str | int | os.PathLike[str], options: SourceOptions) -> SourcePlan:
     """Finds out what a source is, without opening it.
 
-    source: "0", "1" or a device file is a camera; "csi" or "csi:1" a CSI camera of a Jetson; rtsp:// and http:// a
+    source: 0, "0", "1" or a device file is a camera; "csi" or "csi:1" a CSI camera of a Jetson; rtsp:// and http:// a
     stream, or with a video's suffix a video that is read to its end; anything else a video, an image or a folder of
     images.
 
     Raises EdgefelError if there is no such source, or an option does not apply to it.
     """
+    source = str(source) if isinstance(source, int) else os.fspath(source)
+    if not source:  # as a path it would be the current folder
+        raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
     if "://" in source:
         return _plan_address(source, options)
     path = Path(source)
@@ -99,7 +103,7 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
         return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse(source, "images", size=options.size)
-        return SourcePlan(partial(FolderSource, open_images(path), options.fps or 1.0, loop=options.loop))
+        return SourcePlan(partial(FolderSource, open_images(path), options.fps, loop=options.loop))
     if not path.exists():
         raise EdgefelError(
             f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or images"

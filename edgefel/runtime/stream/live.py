@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 # seconds: OpenCV's own limit for a camera that sends nothing is 10, and a program cannot change it
 HANG = 15.0
-# seconds that `close` waits for the reading thread to free the device
+# seconds that `close` waits for the reading thread to free the device; the end of the process waits longer
 _GOODBYE = 3.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
@@ -42,6 +43,7 @@ class LiveSource:
         self._last_sign = time.monotonic()
         self._device: CaptureDevice | None = device
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        atexit.register(self._leave)
         self._thread.start()
 
     def read(self) -> Frame | None:
@@ -70,6 +72,15 @@ class LiveSource:
         # the thread itself closes the device, since it may be inside one of its calls
         if threading.current_thread() is not self._thread:
             self._thread.join(_GOODBYE)
+
+    def _leave(self) -> None:
+        """Ends the thread before Python does, unless it hangs for longer than any timeout of OpenCV.
+
+        A thread that comes back from OpenCV after that is ended by Python inside OpenCV's C++ frames, which aborts the
+        process ("FATAL: exception not rethrown").
+        """
+        self.close()
+        self._thread.join(HANG)
 
     def _run(self) -> None:
         """The reading thread: runs until `close`, or until the device cannot be reopened."""
@@ -109,6 +120,7 @@ class LiveSource:
             self._fail(EdgefelError(f"{self.name}: reading failed: {error}"))
         finally:
             self._drop_device()
+            atexit.unregister(self._leave)
 
     def _publish(self, frame: Frame) -> None:
         with self._changed:

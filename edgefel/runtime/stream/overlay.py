@@ -148,11 +148,11 @@ def _panel(face: TrackedFace, unit: float) -> _Art:
     if face.sure:
         write(f"{labelled.confidence:.2f}", PAD + text_width("confidence ", 0.4), PAD + 36, 0.4, FAINT)
     else:
-        write(f"perhaps {labelled.label}", PAD, PAD + 36, 0.4, FAINT)
+        write(f"perhaps {labelled.top_label}", PAD, PAD + 36, 0.4, FAINT)
     write_right(f"#{face.track}", PAD + 36, 0.4, FAINT)
     for number, (name, probability) in enumerate(labelled.probabilities.items()):
         middle = PAD + HEAD + ROW * (number + 0.5)
-        ink = bright if name == labelled.label else FAINT
+        ink = bright if name == labelled.top_label else FAINT
         write(name, PAD, middle + 4.5, 0.4, ink)
         write_right(f"{probability:.0%}", middle + 4, 0.36, ink)
         hue = PALETTE[number % len(PALETTE)]
@@ -229,7 +229,7 @@ def _line(parts: Sequence[tuple[str, Colour]], size: float, gap: float, height: 
 def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
     """Draws number and label below the box, or at its lower edge if there is no space."""
     parts = [(f"#{face.track}", FAINT), (face.label, _colour(face))]
-    parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.label}?", FAINT))
+    parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.top_label}?", FAINT))
     # smaller text for smaller faces
     unit = min(unit, max(0.5, round(face.face.box.side / 130 * 10) / 10))
     art = _line(parts, 0.5, 8, 24, unit)

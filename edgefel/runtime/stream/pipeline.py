@@ -15,16 +15,15 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.runtime.alignment import FaceBox, misframed
-from edgefel.runtime.faces import FaceDetector, crops
-from edgefel.runtime.labelling import check_labelling, crop_quality
+from edgefel.runtime.faces import FaceDetector
+from edgefel.runtime.labelling import FoundFaces, Thresholds, check_labelling, crop_quality, framed_faces
 from edgefel.runtime.levelling import levelling
-from edgefel.runtime.quality import Quality, check_least
+from edgefel.runtime.quality import Quality
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource
@@ -46,18 +45,18 @@ _FPS_WINDOW = 60
 class StreamOptions:
     """Options of a stream.
 
-    policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; None is "latest" for live
-    sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
-    not read are replaced, and counted as dropped. detect_every: the whole image is searched at least in each n-th
-    frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing: time constant
-    in seconds. min_confidence: smoothed confidence below which a face is "unsure". min_quality: the same for the
-    smoothed quality. frames, seconds: stop at this index and time of the source. images: the frames are unrelated
-    images; nothing is tracked, and each is searched as a whole.
+    policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; "auto" is "latest" for live
+    sources, else "all". Under "latest" a file is played at its own speed. A camera cannot wait under "all" either:
+    frames that were not read are replaced, and counted as dropped. detect_every: the whole image is searched at least
+    in each n-th frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing:
+    time constant in seconds. min_confidence: smoothed confidence below which a face is "unsure". min_quality: the same
+    for the smoothed quality. frames, seconds: stop at this index and time of the source. images: the frames are
+    unrelated images; nothing is tracked, and each is searched as a whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
 
-    policy: Policy | None = None
+    policy: Policy | Literal["auto"] = "auto"
     detect_every: int = 1
     smoothing: float = 0.2
     min_confidence: float = 0.0
@@ -71,9 +70,11 @@ class StreamOptions:
         Smoother(self.smoothing)
         if self.detect_every < 1:
             raise EdgefelError(f"detect_every is {self.detect_every}; give at least 1 frame")
-        if not 0 <= self.min_confidence <= 1:
-            raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
-        check_least(self.min_quality)
+        Thresholds(self.min_quality, self.min_confidence)
+        if self.policy not in ("auto", *POLICIES):
+            raise EdgefelError(
+                f"policy {self.policy!r} is not known; choose one of: auto, {', '.join(POLICIES)}"
+            )
         if self.frames is not None and self.frames < 1:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
@@ -85,9 +86,9 @@ class StreamOptions:
             )
 
 
-# a frame with its boxes and their crops, and one with its boxes, their predictions and their qualities
-_Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
-_Judged = tuple[Frame, Sequence[FaceBox], Predictions, Sequence[Quality]]
+# a frame with its faces, and one with their predictions and qualities too
+_Found = tuple[Frame, FoundFaces]
+_Judged = tuple[Frame, FoundFaces, Predictions, Sequence[Quality]]
 
 
 class StageQueue(Generic[Item]):
@@ -149,9 +150,9 @@ class StageQueue(Generic[Item]):
         return len(self._items)
 
 
-class Stream:
+class Stream(AbstractContextManager["Stream"]):
     """Runs a source through a session. Iterate over it once: leaving the loop ends the stages and closes the source. If
-    the iteration never begins, the caller closes the source or calls `stop`.
+    the iteration never begins, the caller closes the source, calls `stop` or leaves the `with` block.
 
     The detector is used by one thread. telemetry: receives the time of every stage, and counts of frames, faces,
     inferences and losses.
@@ -172,7 +173,8 @@ class Stream:
         self._detector = AdaptiveDetector(level, self._options.detect_every)
         self._is_cut = CutFinder()
         self._telemetry = telemetry or Telemetry()
-        self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
+        policy = self._options.policy
+        self.policy: Policy = ("latest" if source.live else "all") if policy == "auto" else policy
         # under "latest" only the newest frame waits
         self._captured: StageQueue[Frame] = StageQueue(
             1 if self.policy == "latest" else _WAITING, self.policy
@@ -186,8 +188,8 @@ class Stream:
         tracking = self._options.tracker
         # a single image has no second frame that could confirm a face
         tracking = replace(tracking, confirm=1) if self._options.images else tracking
-        limits = self._options.min_confidence, self._options.min_quality
-        self._people = People(session.labels, tracking, self._options.smoothing, *limits)
+        thresholds = Thresholds(self._options.min_quality, self._options.min_confidence)
+        self._people = People(session.labels, tracking, self._options.smoothing, thresholds)
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
 
     @property
@@ -212,6 +214,9 @@ class Stream:
         self._ending = True
         self._stopping.set()
         self._source.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
 
     def __iter__(self) -> Iterator[FrameResult]:
         """Yields the result of every frame that was not dropped, in order.
@@ -284,40 +289,40 @@ class Stream:
             self._detector.reset()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
-        manifest = self._session.manifest
-        faces = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
-        self._warn_of_frames(frame.image, boxes)
+        faces = framed_faces(frame.image, boxes, self._session)
+        self._warn_of_frames(faces)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
-        return frame, boxes, faces
+        return frame, faces
 
-    def _warn_of_frames(self, image: Image, boxes: Sequence[FaceBox]) -> None:
+    def _warn_of_frames(self, faces: FoundFaces) -> None:
         """Says once per source that a face cannot be framed as in training."""
-        framing = self._session.manifest.framing
-        if framing is None or self._warned:
+        reason = next(filter(None, faces.misframed), None)
+        if reason is None or self._warned:
             return
-        for reason in filter(None, (misframed(image, box, framing) for box in boxes)):
-            self._warned = True
-            message = f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
-            warnings.warn(message, EdgefelWarning, stacklevel=2)
-            return
+        self._warned = True
+        message = (
+            f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
+        )
+        warnings.warn(message, EdgefelWarning, stacklevel=2)
 
     def _infer(self, found: _Found) -> _Judged:
-        frame, boxes, faces = found
-        predictions = self._session(faces, self._telemetry.record)
-        self._telemetry.count("inferences", len(faces))
+        frame, faces = found
+        predictions = self._session(faces.crops, self._telemetry.record)
+        self._telemetry.count("inferences", len(faces.crops))
         start = time.perf_counter()
-        qualities = [crop_quality(*pair, self._session) for pair in zip(faces, boxes, strict=True)]
+        pairs = zip(faces.crops, faces.boxes, strict=True)
+        qualities = [crop_quality(*pair, self._session) for pair in pairs]
         self._telemetry.record("quality", time.perf_counter() - start)
-        return frame, boxes, predictions, qualities
+        return frame, faces, predictions, qualities
 
     def _finish(
-        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
+        self, frame: Frame, found: FoundFaces, predictions: Predictions, qualities: Sequence[Quality]
     ) -> FrameResult:
         start = time.perf_counter()
         if frame.cut or self._options.images:
             self._people.reset()
-        faces = tuple(self._people.update(frame.time, boxes, predictions, qualities))
+        faces = tuple(self._people.update(frame.time, found, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]

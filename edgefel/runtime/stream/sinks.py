@@ -25,7 +25,7 @@ from edgefel.data.recording import VideoWriter
 from edgefel.data.recording.container import File
 from edgefel.errors import EdgefelError
 from edgefel.files.write import check_new_file, lock
-from edgefel.runtime.stream.frames import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import FrameResult
 
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 _USUAL_FPS = 25.0
@@ -109,7 +109,7 @@ class CsvSink:
     def write(self, result: FrameResult, image: Image | None = None) -> None:
         if not result.faces:
             return
-        rows = [_row(result, face) for face in result.faces]
+        rows = [_row(values) for values in result.to_dicts()]
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         if not self._started:
@@ -285,10 +285,7 @@ class LineStream:
         """The stream stays open."""
 
 
-def _row(result: FrameResult, face: TrackedFace) -> dict[str, Any]:
-    """The values of `CsvSink.COLUMNS`, then the distributions."""
-    values = {**result.to_dict(), **face.to_dict()}
-    values |= values.pop("box")
+def _row(values: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a file, of what `FrameResult.to_dicts` says of a face."""
     row = {name: values[name] for name in CsvSink.COLUMNS}
-    row |= {f"p_{name}": value for name, value in face.face.probabilities.items()}
-    return row | {f"primary_{name}": value for name, value in face.face.primary.items()}
+    return row | {name: value for name, value in values.items() if name.startswith(("p_", "primary_"))}

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from edgefel.data.images import (
     IMAGE_SUFFIXES,
     OTHER_SUFFIXES,
@@ -28,6 +30,7 @@ from edgefel.text import counted
 from edgefel.workers import in_threads
 
 AHEAD = 2
+NO_PIXELS: Image = np.zeros((0, 0, 3), np.uint8)
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -35,14 +38,16 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".m
 class SourceImage:
     """One image of a source.
 
-    name: path of the image, or of the video. image: uint8 RGB [H, W, 3]. frame: number of the video frame
-    from 0, and time: its time in seconds; None for images.
+    name: path of the image, or of the video; None for an array. image: uint8 RGB [H, W, 3]. frame: number of the video
+    frame from 0, and time: its time in seconds; None for images. error: why it could not be read, in which case it has
+    NO_PIXELS.
     """
 
-    name: str
+    name: str | None
     image: Image
     frame: int | None = None
     time: float | None = None
+    error: UnreadableImageError | None = None
 
 
 @dataclass(frozen=True)
@@ -125,16 +130,18 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 class FolderSource:
     """An image, or the images of a folder in sorted order, at `fps` images per second.
 
+    unrelated: they are no sequence, since no rate was given; they come one second apart.
     An unreadable image leaves a gap in the numbering, and its path is in `skipped`. `left_out` counts other images and
     videos by suffix. loop: starts again at the end with continuing numbers and times, until a whole pass is unreadable.
     """
 
     live = False
 
-    def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
+    def __init__(self, source: Source, fps: float | None = None, *, loop: bool = False) -> None:
         """source: of kind image or folder."""
         self._source, self._loop = source, loop
-        self.fps = fps
+        self.unrelated = fps is None
+        self.fps = fps = 1.0 if fps is None else fps
         self.frames = 0 if loop else source.frames
         self.counts = SourceCounts()
         # of the first pass, so that a loop does not grow without bound

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 from pathlib import Path
 
 _MOST = 1 << 20
@@ -51,3 +53,9 @@ def entries(root: Path, pattern: str) -> list[Path]:
         return sorted(root.glob(pattern.lstrip("/")))
     except OSError:
         return []
+
+
+def cpu_name(root: Path = Path("/")) -> str:
+    """What the processor calls itself."""
+    name = re.search(r"^model name\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)
+    return name[1].strip() if name else platform.processor() or platform.machine()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from bench_rows import compared, row
 
 from edgefel.bench.report.headline import choose
@@ -40,3 +42,12 @@ def test_nothing_is_recommended_without_accuracy_or_stability():
     assert found.best is None
     assert "stable" in found.text
     assert choose([row("train", {"model": "a"}, {"images_per_s": 3})]).best is None
+
+
+def test_a_file_that_failed_its_comparison_is_never_recommended():
+    fast, slow = contender("a", 5.0, 0.9), contender("b", 9.0, 0.9)
+    refused = dataclasses.replace(fast, metrics={**fast.metrics, "verdict": "fail"})
+    passed = dataclasses.replace(fast, metrics={**fast.metrics, "verdict": "pass"})
+    assert choose([passed, slow]).best == passed
+    assert choose([refused, slow]).best == slow
+    assert choose([refused]).best is None

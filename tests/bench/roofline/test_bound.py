@@ -10,9 +10,9 @@ from counted_graphs import nano_graphs
 
 from edgefel.bench.roofline.bound import NetworkFloor, layer_floor, network_floor
 from edgefel.bench.roofline.devices import DEVICES, Ceiling, DeviceSpec
+from edgefel.bench.roofline.graph import COUNTED as PRECISIONS
 from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import LayerWork, NetworkWork, count_work
-from edgefel.runtime.manifest import PRECISIONS
 
 
 def ceiling(per_second: float) -> Ceiling:

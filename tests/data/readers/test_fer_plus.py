@@ -230,7 +230,7 @@ def test_the_file_of_votes_is_a_choice_and_the_published_one_the_default(tmp_pat
     assert (published.votes.file, labels.votes.file) == ("fer2013new.csv", "label.csv")
     assert class_of(published, "fer0000024.png") == "neutral"
     assert class_of(labels, "fer0000024.png") == "happiness"
-    assert published.source == f"{tmp_path} (votes: fer2013new.csv)"
+    assert published.source == f"{tmp_path.name} (votes: fer2013new.csv)"
     other = by_other_votes(published)
     assert other is not None
     assert (other.votes, other.targets().tolist()) == (labels.votes, labels.targets().tolist())

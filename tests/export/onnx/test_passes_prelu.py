@@ -9,7 +9,7 @@ import pytest
 from exported import random_batch, run_onnx, tiny_graph
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefel.export.onnx.passes import spread_prelu
+from edgefel.export.onnx.passes import gather_prelu, spread_prelu
 from edgefel.export.onnx.trace import check_graph
 
 
@@ -68,3 +68,33 @@ def test_a_whole_network_computes_the_same():
     for name in before:
         # ONNX Runtime lays convolutions out differently around other operators, which reorders their sums
         assert np.abs(before[name] - after[name]).max() < 2e-6 * max(1.0, np.abs(before[name]).max()), name
+
+
+def test_gathering_undoes_spreading():
+    graph = tiny_graph()
+    spread, count = spread_prelu(graph)
+    gathered, back = gather_prelu(spread)
+    assert back == count > 0
+    check_graph(gathered)
+    assert sorted(node.op_type for node in gathered.graph.node) == sorted(
+        node.op_type for node in graph.graph.node
+    )
+    before, after = (run_onnx(model, random_batch(2)) for model in (graph, gathered))
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])
+
+
+@pytest.mark.parametrize("slope", [1.5, 0.5])
+def test_only_what_is_a_prelu_is_gathered(slope):
+    """Max(x, a x) with a slope above 1, or a product that something else reads too, is another function."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xyz"]
+    nodes = [
+        helper.make_node("Mul", ["x", "a"], ["m"], "s/Mul"),
+        helper.make_node("Max", ["x", "m"], ["y"], "s/Max"),
+        helper.make_node("Neg", ["m"], ["z"], "s/Neg"),
+    ]
+    nodes, outputs = (nodes, values[1:]) if slope < 1 else (nodes[:2], values[1:2])
+    slopes = numpy_helper.from_array(np.asarray(slope, np.float32), "a")
+    graph = helper.make_graph(nodes, "g", values[:1], outputs, [slopes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    assert gather_prelu(model)[1] == 0

@@ -159,8 +159,13 @@ def test_predict_says_which_backend_ran_and_why(bundle, tmp_path):
     (line,) = [line for line in auto.stderr.splitlines() if line.startswith("model.fp32.onnx by ")]
     assert "not tensorrt" in line
     assert len(line) <= 100
+    (reason,) = [
+        line for line in auto.stderr.splitlines() if line.startswith("by rule (")
+    ]  # one line, also by --json
+    assert reason.endswith("measures this machine")
     told = CliRunner().invoke(main, [*run, "-v"])
     assert told.stdout == auto.stdout
+    assert reason in told.stderr
     assert "not tensorrt: the bundle holds no engine\n" in told.stderr
 
 
@@ -347,3 +352,19 @@ def test_onnx_runtime_that_is_missing_or_half_there(bundle, monkeypatch):
         OnnxRuntimeBackend.unavailable_reason(file)
         == "ONNX Runtime is not installed; run: pip install onnxruntime"
     )
+
+
+@pytest.mark.parametrize("precision", ["fp8", "w8a16", "w4a16"])
+def test_no_onnx_backend_takes_a_format_of_tensorrt(bundle, precision):
+    manifest = read_manifest(bundle)
+    path = bundle / f"model.{precision}.onnx"
+    path.write_bytes((bundle / "model.fp32.onnx").read_bytes())
+    file = describe_file(path, kind="onnx", precision=precision, parity={"verdict": "pass"})
+    write_manifest(bundle, manifest.with_file(file))
+    with Session.open(bundle) as session:
+        assert session.file.precision == "fp32"
+        assert "is for TensorRT alone" in session.choice.others[path.name]
+    with pytest.raises(
+        EdgefelError, match="is for TensorRT alone; build an engine of it with 'edgefel engine'"
+    ):
+        Session.open(bundle, precision, "onnxruntime")

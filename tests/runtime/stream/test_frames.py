@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.stream.frames import Frame, FrameResult, TrackedFace
 
 

@@ -5,6 +5,8 @@ There is no camera here: that OpenCV's V4L2 reader behaves like `Camera` when it
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -248,6 +250,34 @@ def test_a_network_stream_that_stalls_is_opened_again(address, monkeypatch):
     )
     source = open_source(f"{address}/stalls", patience=8)
     read_until(source, lambda: source.counts.reconnects == 1)
+
+
+# Python ends while the reading thread is inside OpenCV, and takes long enough for it to come back
+_ENDS = """
+import sys, time
+from edgefel.runtime.stream import devices, live
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(3)
+
+sys.slow, live._GOODBYE = Slow(), 0.1
+source = live.LiveSource(lambda: devices.open_url(sys.argv[1], read_timeout=2), "frozen", 0)
+first = [source.read() for _ in range(3)]
+time.sleep(0.5)
+assert source._thread.is_alive()
+if sys.argv[2] == "closed":
+    source.close()
+    assert source._thread.is_alive()
+print(len(first))
+"""
+
+
+@pytest.mark.parametrize("how", ["closed", "open"])
+def test_python_may_end_while_a_stream_is_frozen(address, how):
+    command = [sys.executable, "-c", _ENDS, f"{address}/stalls", how]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (0, "3\n"), result.stderr
 
 
 def test_a_network_stream_that_changes_its_resolution(address):

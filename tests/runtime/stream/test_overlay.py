@@ -10,7 +10,7 @@ import pytest
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import FAINT, PALETTE, annotate
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.stream import overlay
 from edgefel.runtime.stream.frames import Frame, FrameResult, TrackedFace
 from edgefel.runtime.stream.overlay import ALERT, draw

@@ -7,20 +7,21 @@ import pytest
 from streams import BLUE, RED
 
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.labelling import crop_quality
+from edgefel.runtime.labelling import FoundFaces, Thresholds, crop_quality
 from edgefel.runtime.stream.people import People
 from edgefel.runtime.stream.tracker import TrackerOptions
 
 BOX = FaceBox(20, 20, 60)
 
 
-def step(people: People, session, now: float, colour) -> list:
+def step(people: People, session, now: float, colour, reason: str | None = None) -> list:
     crop = np.full((60, 60, 3), colour, np.uint8)
-    return list(people.update(now, [BOX], session([crop]), [crop_quality(crop, BOX, session)]))
+    found = FoundFaces([BOX], [crop], [reason])
+    return list(people.update(now, found, session([crop]), [crop_quality(crop, BOX, session)]))
 
 
-def make(session, **options) -> People:
-    return People(session.labels, TrackerOptions(), options.pop("smoothing", 0.2), **options)
+def make(session, smoothing: float = 0.2, **thresholds) -> People:
+    return People(session.labels, TrackerOptions(), smoothing, Thresholds(**thresholds))
 
 
 def test_a_person_has_a_number_from_the_second_frame_on_and_loses_it_at_a_reset(session):
@@ -49,3 +50,11 @@ def test_below_a_limit_nobody_is_sure(session, limit):
     step(people, session, 0.0, RED)
     (face,) = step(people, session, 0.1, RED)
     assert face.label == "unsure"
+
+
+def test_why_a_face_is_misframed_is_that_of_its_frame(session):
+    people = make(session)
+    step(people, session, 0.0, RED, "eyes that do not fit its box")
+    for reason in ("eyes that do not fit its box", None):
+        (face,) = step(people, session, 0.1, RED, reason)
+        assert (face.misframed, face.raw.misframed) == (reason, reason)

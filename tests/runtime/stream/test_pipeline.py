@@ -114,9 +114,9 @@ def test_below_the_threshold_a_face_is_unsure(session):
         options = StreamOptions(min_confidence=threshold)
         (face,) = list(Stream(ListSource(images), SquareDetector(), session, options))[-1].faces
         assert face.sure is sure
-        assert face.label == (face.face.label if sure else "unsure")
+        assert face.label == (face.face.top_label if sure else "unsure")
         assert face.to_dict()["label"] == face.label
-        assert face.to_dict()["top_label"] == face.face.label
+        assert face.to_dict()["top_label"] == face.face.top_label
 
 
 def test_below_the_least_quality_a_face_is_unsure(session):
@@ -133,7 +133,7 @@ def test_below_the_least_quality_a_face_is_unsure(session):
     document = faces[29].to_dict()
     assert document["quality"] > 0.5 > document["raw_quality"] == 0
     assert document["quality_parts"]["contrast"] == 0
-    assert document["label"] == document["top_label"] == faces[29].face.label
+    assert document["label"] == document["top_label"] == faces[29].face.top_label
 
 
 def patches(seed: int) -> np.ndarray:

@@ -18,7 +18,7 @@ import pytest
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.labelling import LabelledFace
+from edgefel.runtime.results import LabelledFace
 from edgefel.runtime.stream import sinks
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.frames import Frame, FrameResult, SourceCounts, TrackedFace

@@ -1,0 +1,1 @@
+"""Quantization-aware training: fake quantization where the exported file has Q/DQ nodes."""
