@@ -32,6 +32,7 @@ LAYERS = (
     "calib",
     "export",
     "deploy",
+    "serve",
     "bench",
     "cli",
 )

@@ -56,7 +56,7 @@ def test_the_wheel_has_the_name_that_the_docs_give_it():
 LIGHT = """
 import importlib, pkgutil, sys
 import edgefel.cli.main, edgefel.data.labels, edgefel.kernels, edgefel.export
-for command in ("predict", "run", "doctor", "pack", "engine"):
+for command in ("predict", "run", "serve", "doctor", "pack", "engine"):
     importlib.import_module(f"edgefel.cli.{command}")
 names = []
 for package in ("edgefel.runtime", "edgefel.deploy"):
@@ -65,7 +65,7 @@ for package in ("edgefel.runtime", "edgefel.deploy"):
 for name in names:
     importlib.import_module(name)
 heavy = {"torch", "triton", "sklearn", "onnx", "kornia", "jinja2", "matplotlib", "lightning_fabric", "tensorrt"}
-heavy.add("openvino")
+heavy |= {"openvino", "starlette", "uvicorn", "websockets"}
 print(len(names), *sorted(heavy & set(sys.modules)))
 """
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.bench.command import run_bench
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.experiments.int8_results import file_rows
 from edgefel.errors import EdgefelError
 from edgefel.export.bundle import ExportOptions, export_bundle
@@ -21,6 +20,7 @@ from edgefel.export.record import tool_versions
 from edgefel.export.tensorrt.engine import EngineOptions, build_engine, load_tensorrt
 from edgefel.export.tensorrt.formats import check_formats
 from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 PRECISIONS = ("fp16", "fp8", "w8a16", "w4a16")
 TARGETS = ("sm_86", "sm_89", "sm_120")

@@ -41,6 +41,7 @@ COMMANDS = {
     "pack": "Pack a bundle for a device, Triton Inference Server or DeepStream.",
     "bench": "Measure speed, memory and accuracy.",
     "run": "Label faces from a camera, a stream or a video, person by person.",
+    "serve": "Serve a page, REST and a WebSocket that label faces.",
     "predict": "Label the faces in images or a video with an exported model.",
     "detector": "Get the face detector YuNet: faster, and finds more faces than OpenCV's cascade.",
     "doctor": "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",

@@ -1,4 +1,4 @@
-"""The network and the face detector of `edgefel predict` and `edgefel run`: their options, and opening them."""
+"""The network and the face detector of `edgefel predict`, `run` and `serve`: their options, and opening them."""
 
 from __future__ import annotations
 

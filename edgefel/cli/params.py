@@ -15,6 +15,7 @@ from edgefel.cli.param_types import (
     INTEGERS,
     PATH,
     POSITIVE,
+    SIZE,
     FiniteRange,
     joined,
     name_list,
@@ -153,6 +154,45 @@ min_quality = click.option(
     type=FiniteRange(0, 1),
     default=0.5,
     help="A face that is too small, turned, dark or blurred to reach it is 'unsure'; 0 labels every face.",
+)
+
+# following people through a stream
+source = _option(
+    "--source",
+    shell_complete=suggested(lambda: ["csi"], or_files=True),
+    help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
+)
+frame_size = _option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")
+frame_rate = _option("--fps", type=ABOVE_ZERO, help="Frame rate to request from the camera.")
+patience = click.option(
+    "--patience",
+    type=FiniteRange(min=0),
+    default=10.0,
+    help="Seconds to keep reconnecting when a camera or stream is lost.",
+)
+decoder = click.option(
+    "--decoder",
+    type=click.Choice(["auto", "opencv", "gstreamer"]),
+    default="auto",
+    help="auto: GStreamer with hardware decoding on a Jetson, OpenCV elsewhere.",
+)
+detect_every = click.option(
+    "--detect-every",
+    type=POSITIVE,
+    default=1,
+    help="Search the whole image in every n-th frame, or when it changes; near known faces in between.",
+)
+smoothing = click.option(
+    "--smoothing",
+    type=FiniteRange(min=0),
+    default=0.2,
+    help="Seconds over which a person's label is averaged; 0 is none.",
+)
+min_confidence = click.option(
+    "--min-confidence",
+    type=FiniteRange(0, 1),
+    default=0.0,
+    help="A face below it is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
 )
 
 

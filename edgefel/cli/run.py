@@ -18,7 +18,7 @@ from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say
 from edgefel.cli.network import load_network, network_options
 from edgefel.cli.output import discard
-from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange, suggested
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange
 from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.errors import EdgefelError
 
@@ -33,56 +33,24 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @params.bundle_or_shipped
-@click.option(
-    "--source",
-    default="0",
-    shell_complete=suggested(lambda: ["csi"], or_files=True),
-    help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
+@params.source(default="0")
+@params.frame_size()
+@params.frame_rate(
+    help="Frame rate to request from the camera; makes a folder of images a sequence at that rate."
 )
-@click.option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")
-@click.option(
-    "--fps",
-    type=ABOVE_ZERO,
-    help="Frame rate to request from the camera; makes a folder of images a sequence at that rate.",
-)
-@click.option(
-    "--patience",
-    type=FiniteRange(min=0),
-    default=10.0,
-    help="Seconds to keep reconnecting when a camera or stream is lost.",
-)
+@params.patience
 @click.option("--loop", is_flag=True, help="Restart a file when it ends.")
-@click.option(
-    "--decoder",
-    type=click.Choice(["auto", "opencv", "gstreamer"]),
-    default="auto",
-    help="auto: GStreamer with hardware decoding on a Jetson, OpenCV elsewhere.",
-)
+@params.decoder
 @network_options
-@click.option(
-    "--detect-every",
-    type=POSITIVE,
-    default=1,
-    help="Search the whole image in every n-th frame, or when it changes; near known faces in between.",
-)
+@params.detect_every
 @click.option(
     "--policy",
     type=click.Choice(["auto", "latest", "all"]),
     default="auto",
     help="When too slow: drop to the latest frame, or make the source wait. auto: latest for live sources.",
 )
-@click.option(
-    "--smoothing",
-    type=FiniteRange(min=0),
-    default=0.2,
-    help="Seconds over which a person's label is averaged; 0 is none.",
-)
-@click.option(
-    "--min-confidence",
-    type=FiniteRange(0, 1),
-    default=0.0,
-    help="A face below it is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
-)
+@params.smoothing
+@params.min_confidence
 @click.option("--frames", type=POSITIVE, help="Stop after this many frames of the source.")
 @click.option("--seconds", type=ABOVE_ZERO, help="Stop after this much time of the source.")
 @click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")

@@ -63,11 +63,16 @@ NO_FACES = FoundFaces((), (), ())
 def find_faces(image: Image, detector: FaceDetector, session: Session) -> FoundFaces:
     """The first half of `label_faces`. Raises what that raises."""
     check_labelling(session)
-    manifest = session.manifest
-    boxes = levelling(detector, manifest.framing, copies=True)(image)
+    boxes = levelling(detector, session.manifest.framing, copies=True)(image)
     if isinstance(detector, WholeImage):
         # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
         return FoundFaces(boxes, [image], [None], (image.shape[1], image.shape[0]))
+    return framed_faces(image, boxes, session)
+
+
+def framed_faces(image: Image, boxes: Sequence[FaceBox], session: Session) -> FoundFaces:
+    """The faces in the boxes of a detector, framed as the bundle says."""
+    manifest = session.manifest
     reasons = [why_misframed(image, box, session) for box in boxes]
     return FoundFaces(boxes, crops(image, boxes, manifest.preprocessing.resize, manifest.framing), reasons)
 

@@ -184,7 +184,7 @@ class Model(AbstractContextManager["Model"]):
         self._check_open()
         open_source = _opener(source, SourceOptions(size, fps, loop, decoder, patience))
         self.warm_up(STREAM_BATCHES)
-        detector = self._take_detector()
+        detector = self.take_detector()
         opened = open_source()
         try:
             options = StreamOptions(
@@ -206,11 +206,19 @@ class Model(AbstractContextManager["Model"]):
         self, images: Iterable[SourceImage], *, keep: bool = False
     ) -> Generator[tuple[SourceImage, Faces], None, None]:
         """Each image with its faces, in order, as `label_in_batches` gives them."""
-        detector = self._take_detector()
+        detector = self.take_detector()
         try:
             yield from label_in_batches(images, detector, self.session, self._thresholds, keep=keep)
         finally:
             self._idle.append(detector)
+
+    def take_detector(self) -> FaceDetector:
+        """A face detector that no other call uses, for one thread. Raises EdgefelError on a closed model."""
+        self._check_open()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make()
 
     def warm_up(self, batches: Sequence[int] = (1,)) -> None:
         """As `Session.warm_up`, for numbers of faces for which it was not done yet."""
@@ -257,14 +265,6 @@ class Model(AbstractContextManager["Model"]):
                     yield faces
 
         return results()
-
-    def _take_detector(self) -> FaceDetector:
-        """One that no other call uses."""
-        self._check_open()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._make()
 
     def _check_open(self) -> None:
         if self.session.closed:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.cli.completion import SHELLS
 from edgefel.cli.main import COMMANDS, main
+from edgefel.cli.params import PRECISIONS
 from edgefel.models.registry import list_models
 
 FILE = [("file", "")]
@@ -49,7 +50,16 @@ def test_options():
 @pytest.mark.parametrize(
     "line",
     [
-        *("predict ", "run ", "evaluate ", "export runs/nano -o ", "parity bundle --data ", "import a.pth "),
+        *(
+            "predict ",
+            "run ",
+            "serve ",
+            "serve --tls-cert ",
+            "evaluate ",
+            "export runs/nano -o ",
+            "parity bundle --data ",
+            "import a.pth ",
+        ),
         *(
             "train --data ",
             "train --teacher ",
@@ -75,10 +85,13 @@ def test_files(line):
         ("train --layout aff", ["affectnet", "affectnet-7", "aff-wild2", "aff-wild2-7"]),
         ("data inspect faces --layout raf", ["raf-db"]),
         ("import a.pth --layout ap", ["apvit"]),
-        ("run --source c", ["csi"]),
+        *((f"{command} --source c", ["csi"]) for command in ("run", "serve")),
         ("run --precision int8", ["int8", "int8+fp16"]),
         ("pack bundle --precision fp32,i", ["fp32,int8", "fp32,int8+fp16"]),
-        ("pack bundle --precision fp16,int8,", ["fp16,int8,fp32", "fp16,int8,int8+fp16"]),
+        (
+            "pack bundle --precision fp16,int8,",
+            [f"fp16,int8,{name}" for name in PRECISIONS if name not in ("fp16", "int8")],
+        ),
         ("bench latency --backend openvino,tens", ["openvino,tensorrt"]),
         ("bench train --precision b", ["bf16"]),
     ],

@@ -18,21 +18,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
-from weakref import WeakKeyDictionary
 
-from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.faces import FaceDetector, crops
-from edgefel.runtime.labelling import Thresholds, check_labelling, crop_quality, labelled_face, why_misframed
+from edgefel.runtime.faces import FaceDetector
+from edgefel.runtime.labelling import FoundFaces, Thresholds, check_labelling, crop_quality, framed_faces
 from edgefel.runtime.levelling import levelling
 from edgefel.runtime.quality import Quality
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
-from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource
+from edgefel.runtime.stream.people import People
 from edgefel.runtime.stream.search import AdaptiveDetector
-from edgefel.runtime.stream.smoothing import Smoothed, Smoother
-from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
+from edgefel.runtime.stream.smoothing import Smoother
+from edgefel.runtime.stream.tracker import TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 Item = TypeVar("Item")
@@ -88,9 +86,9 @@ class StreamOptions:
             )
 
 
-# a frame with its boxes and their crops, and one with its boxes, their predictions and their qualities
-_Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
-_Judged = tuple[Frame, Sequence[FaceBox], Predictions, Sequence[Quality]]
+# a frame with its faces, and one with their predictions and qualities too
+_Found = tuple[Frame, FoundFaces]
+_Judged = tuple[Frame, FoundFaces, Predictions, Sequence[Quality]]
 
 
 class StageQueue(Generic[Item]):
@@ -171,7 +169,6 @@ class Stream(AbstractContextManager["Stream"]):
         check_labelling(session)
         self._source, self._session = source, session
         self._options = options or StreamOptions()
-        self._thresholds = Thresholds(self._options.min_quality, self._options.min_confidence)
         level = levelling(detector, session.manifest.framing)
         self._detector = AdaptiveDetector(level, self._options.detect_every)
         self._is_cut = CutFinder()
@@ -190,9 +187,9 @@ class Stream(AbstractContextManager["Stream"]):
         self._reported: dict[str, int] = {}
         tracking = self._options.tracker
         # a single image has no second frame that could confirm a face
-        self._tracker = Tracker(replace(tracking, confirm=1) if self._options.images else tracking)
-        # a smoother is dropped with its track
-        self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
+        tracking = replace(tracking, confirm=1) if self._options.images else tracking
+        thresholds = Thresholds(self._options.min_quality, self._options.min_confidence)
+        self._people = People(session.labels, tracking, self._options.smoothing, thresholds)
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
 
     @property
@@ -292,39 +289,40 @@ class Stream(AbstractContextManager["Stream"]):
             self._detector.reset()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
-        manifest = self._session.manifest
-        faces = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
-        self._warn_of_frames(frame.image, boxes)
+        faces = framed_faces(frame.image, boxes, self._session)
+        self._warn_of_frames(faces)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
-        return frame, boxes, faces
+        return frame, faces
 
-    def _warn_of_frames(self, image: Image, boxes: Sequence[FaceBox]) -> None:
+    def _warn_of_frames(self, faces: FoundFaces) -> None:
         """Says once per source that a face cannot be framed as in training."""
-        if self._warned:
+        reason = next(filter(None, faces.misframed), None)
+        if reason is None or self._warned:
             return
-        for reason in filter(None, (why_misframed(image, box, self._session) for box in boxes)):
-            self._warned = True
-            message = f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
-            warnings.warn(message, EdgefelWarning, stacklevel=2)
-            return
+        self._warned = True
+        message = (
+            f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
+        )
+        warnings.warn(message, EdgefelWarning, stacklevel=2)
 
     def _infer(self, found: _Found) -> _Judged:
-        frame, boxes, faces = found
-        predictions = self._session(faces, self._telemetry.record)
-        self._telemetry.count("inferences", len(faces))
+        frame, faces = found
+        predictions = self._session(faces.crops, self._telemetry.record)
+        self._telemetry.count("inferences", len(faces.crops))
         start = time.perf_counter()
-        qualities = [crop_quality(*pair, self._session) for pair in zip(faces, boxes, strict=True)]
+        pairs = zip(faces.crops, faces.boxes, strict=True)
+        qualities = [crop_quality(*pair, self._session) for pair in pairs]
         self._telemetry.record("quality", time.perf_counter() - start)
-        return frame, boxes, predictions, qualities
+        return frame, faces, predictions, qualities
 
     def _finish(
-        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
+        self, frame: Frame, found: FoundFaces, predictions: Predictions, qualities: Sequence[Quality]
     ) -> FrameResult:
         start = time.perf_counter()
         if frame.cut or self._options.images:
-            self._tracker.reset()
-        faces = tuple(self._tracked(frame, boxes, predictions, qualities))
+            self._people.reset()
+        faces = tuple(self._people.update(frame.time, found, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]
@@ -335,33 +333,9 @@ class Stream(AbstractContextManager["Stream"]):
         telemetry.count("frames")
         telemetry.count("faces", len(faces))
         telemetry.count("cuts", int(frame.cut))
-        telemetry.set("tracks", sum(track.number > 0 for track in self._tracker.tracks))
+        telemetry.set("tracks", self._people.count)
         self._count_losses()
         return FrameResult(frame, faces, latency, fps, self._source.name)
-
-    def _tracked(
-        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
-    ) -> Iterator[TrackedFace]:
-        """The faces whose tracks are confirmed, with smoothed distributions."""
-        assert predictions.primary is not None
-        now = frame.time
-        tracks = self._tracker.update(now, boxes, predictions.embedding)
-        values = (predictions.probabilities, predictions.primary, predictions.confidence)
-        rows = zip(*(value.tolist() for value in values), strict=True)
-        for track, box, parts, (shares, primary, confidence) in zip(
-            tracks, boxes, qualities, rows, strict=True
-        ):
-            alone = Smoothed(shares, primary, confidence, parts.overall)
-            smoothed = self._smoothers.setdefault(track, Smoother(self._options.smoothing)).update(
-                now, *alone
-            )
-            if track.number:
-                sure = self._thresholds.reached(smoothed.quality, smoothed.confidence)
-                labels, reason = self._session.labels, why_misframed(frame.image, box, self._session)
-                face, raw = (
-                    labelled_face(box, labels, *each, parts, misframed=reason) for each in (smoothed, alone)
-                )
-                yield TrackedFace(track.number, face, sure, now - track.began, raw)
 
     def _count_losses(self) -> None:
         """Adds the losses since the last call to the counters, which the first call creates."""

@@ -15,6 +15,7 @@ from edgefel.runtime.telemetry.snapshot import Snapshot
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 
@@ -30,15 +31,15 @@ class MetricsServer(AbstractContextManager["MetricsServer"]):
 
     def __init__(self, telemetry: Telemetry, port: int, host: str = "127.0.0.1") -> None:
         try:
-            from prometheus_client import CollectorRegistry, make_wsgi_app
+            from prometheus_client import make_wsgi_app
         except ImportError:
             raise EdgefelError(
                 "--metrics-port needs the package prometheus-client; run: pip install prometheus-client"
             ) from None
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(telemetry))
         try:
-            self._server = make_server(host, port, make_wsgi_app(registry), _Server, _QuietHandler)
+            self._server = make_server(
+                host, port, make_wsgi_app(metrics_registry(telemetry)), _Server, _QuietHandler
+            )
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise EdgefelError(
@@ -60,6 +61,15 @@ class MetricsServer(AbstractContextManager["MetricsServer"]):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def metrics_registry(telemetry: Telemetry) -> CollectorRegistry:
+    """A registry of its own, whose metrics are those of a new snapshot each time it is read."""
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(telemetry))
+    return registry
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
