@@ -76,8 +76,8 @@ WITH_TORCH = [
     "ablate head --dry-run --data {}/faces -o {}/ablation",
     "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",
 ]
-# they compile for GPUs, or only call the commands above; one is there to open the network
-LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get"}
+# they compile for GPUs, or only call the commands above; two are there to open the network
+LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get", "serve"}
 
 
 def watched(code: str, arguments: list[str], folder: Path) -> list[str]:

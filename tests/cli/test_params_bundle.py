@@ -19,6 +19,7 @@ WRONG = {
     "engine": ("--kernels nothere", "nothere: no such folder"),
     "pack": ("-o edge.tar --precision int8", "no int8 onnx file in this bundle"),
     "predict": ("nothere.png --save labelled", "nothere.png: no such file"),
+    "serve": ("--host 0.0.0.0", "0.0.0.0"),
     "run": ("--source nothere.mp4 -o faces.csv --save faces.mp4", "nothere.mp4: no such file"),
 }
 
