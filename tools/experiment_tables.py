@@ -122,8 +122,9 @@ def int8_overflow(document: Values) -> str:
         "times as fast as FP32, 95 %": "{times_as_fast:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]",
     }
     told = (
-        "`{model}`, {images} images of FER+'s test, an {machine[cpu]} without VNNI, ONNX Runtime {versions[onnxruntime]}; "
-        "medians of CPU time on one thread in turn, on a machine that did other work. {made_by}."
+        "`{model}`, {images} images of FER+'s test, an {machine[cpu]} without VNNI, ONNX Runtime "
+        "{versions[onnxruntime]}; medians of CPU time on one thread in turn, on a machine that did other work. "
+        "{made_by}."
     )
     return paragraphs(grid(document["rows"], columns, (0,)), text(told, document))
 
