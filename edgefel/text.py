@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 
@@ -29,3 +30,21 @@ def printable(text: str, *, lines: bool = True) -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def without_password(url: str) -> str:
+    """A URL without user and password, for messages and logs.
+
+    A password is left out too where its special characters are not percent-encoded, as they should be.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = rest[authority.rindex("@") + 1 :]
+    elif not re.fullmatch(
+        r"(\[[^]]*\]|[^:]*)(:\d*)?", authority
+    ):  # no host and port: a user and part of a password
+        rest = rest[rest.rfind("@") + 1 :]
+    return f"{scheme}{separator}{rest}"

@@ -65,7 +65,7 @@ for package in ("edgefel.runtime", "edgefel.deploy"):
 for name in names:
     importlib.import_module(name)
 heavy = {"torch", "triton", "sklearn", "onnx", "kornia", "jinja2", "matplotlib", "lightning_fabric", "tensorrt"}
-heavy |= {"openvino", "starlette", "uvicorn", "websockets"}
+heavy |= {"openvino", "starlette", "uvicorn", "websockets", "paho"}
 print(len(names), *sorted(heavy & set(sys.modules)))
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefel.text import counted
+from edgefel.text import counted, without_password
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +29,25 @@ ROOT = Path(__file__).parent.parent
 def test_counted(count, expected):
     assert counted(count, "class", "classes") == expected
     assert counted(count, "face") == expected.replace("classes", "faces").replace("class", "face")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://me:p%40ss@10.0.0.7:554/a?b=c@d", "rtsp://10.0.0.7:554/a?b=c@d"),
+        ("rtsp://me:p@ss@[fe80::1]:554/a", "rtsp://[fe80::1]:554/a"),
+        ("http://10.0.0.7/a", "http://10.0.0.7/a"),
+        ("http://host:8080/a@b.mp4", "http://host:8080/a@b.mp4"),
+        ("http://[fe80::1]/a@b", "http://[fe80::1]/a@b"),
+        # not percent-encoded
+        ("rtsp://me:pa/ss@host/a", "rtsp://host/a"),
+        ("mqtt://me:pa#ss@host/a", "mqtt://host/a"),
+        ("mqtt://me:pa?ss@host", "mqtt://host"),
+        ("me:pass@host/a", "host/a"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert without_password(url) == shown
 
 
 NOUNS = (

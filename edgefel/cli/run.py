@@ -16,6 +16,7 @@ import click
 from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say
+from edgefel.cli.mqtt import mqtt_options
 from edgefel.cli.network import load_network, network_options
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics-host", default="127.0.0.1", help="Address that --metrics-port listens on; 0.0.0.0 is all."
 )
+@mqtt_options
 @params.verbose
 @params.max_pixels
 @params.json_output
@@ -92,6 +94,7 @@ def command(**options: Any) -> None:
       edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9109
       edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv
       edgefel run bundle --source clip.mp4 --json | jq .faces
+      edgefel run --source csi --mqtt mqtt://homeassistant.local/edgefel/hall
     """
     params.refuse_alone("metrics_every", "metrics")
     params.refuse_alone("metrics_host", "metrics_port")
@@ -119,6 +122,7 @@ def _run(options: SimpleNamespace) -> None:
         )
         stack.enter_context(model)
         say(errors, *lines)
+        mqtt = options.mqtt and options.mqtt.connect(model, stack, errors)
         source = source or stack.enter_context(closing(plan.open()))
         telemetry = stack.enter_context(Telemetry(Board.find()))
         _serve_metrics(options, telemetry, stack, errors)
@@ -132,7 +136,7 @@ def _run(options: SimpleNamespace) -> None:
             telemetry=telemetry,
         )
         say(errors, f"{source.description}, policy {stream.policy}")
-        sinks = stack.enter_context(_opened_sinks(options, source.fps, errors))
+        sinks = stack.enter_context(_opened_sinks(options, source.fps, errors, mqtt))
         # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
         # (service manager, lost connection) with 0
         asked: list[int] = []
@@ -197,7 +201,9 @@ def _serve_metrics(options: SimpleNamespace, telemetry: Telemetry, stack: ExitSt
 
 
 @contextmanager
-def _opened_sinks(options: SimpleNamespace, fps: float, errors: Console) -> Iterator[list[Sink]]:
+def _opened_sinks(
+    options: SimpleNamespace, fps: float, errors: Console, mqtt: Sink | None
+) -> Iterator[list[Sink]]:
     """The sinks, which are always closed, so that their files are complete."""
     from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
 
@@ -225,8 +231,9 @@ def _opened_sinks(options: SimpleNamespace, fps: float, errors: Console) -> Iter
                     undo.callback(path.unlink, missing_ok=True)
             undo.pop_all()
         text = opened(JsonLines(sys.stdout) if options.as_json else LabelChanges())
+        messages = [] if mqtt is None else [opened(mqtt)]
         # the files before the window, which may end the run
-        yield [*files, *images, text]
+        yield [*files, *messages, *images, text]
 
 
 def _consume(

@@ -22,7 +22,6 @@ from edgefel.runtime.stream.devices import (
     open_camera,
     open_url,
     open_video,
-    without_password,
 )
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
@@ -30,6 +29,7 @@ from edgefel.runtime.stream.live import LiveSource
 from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, FolderSource
 from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
+from edgefel.text import without_password
 
 Decoder = Literal["auto", "opencv", "gstreamer"]
 

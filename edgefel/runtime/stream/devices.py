@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
-from edgefel.text import counted
+from edgefel.text import counted, without_password
 
 # seconds that a network stream may take to be opened, and to send its next frame
 OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
@@ -193,14 +193,6 @@ def open_video(path: Path) -> OpenCVDevice:
             f"{path}: OpenCV cannot open this as a video; is it cut short? Try converting it to H.264 in MP4"
         )
     return device
-
-
-def without_password(url: str) -> str:
-    """A URL without user and password, for messages and logs."""
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    _, at, host = authority.rpartition("@")
-    return f"{scheme}{separator}{host}{slash}{path}" if at else url
 
 
 def _decoded(jpeg: Image) -> Image:

@@ -14,7 +14,6 @@ from edgefel.data.recording import VideoWriter, mp4, writer
 from edgefel.errors import EdgefelError
 from edgefel.runtime.stream import devices
 from edgefel.runtime.stream.capture import open_source
-from edgefel.runtime.stream.devices import without_password
 from edgefel.runtime.stream.sources import open_source as open_images
 
 
@@ -98,11 +97,6 @@ def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
 def test_a_camera_that_is_not_there(decoder):
     with pytest.raises(EdgefelError, match="/dev/video97: no such device"):
         open_source("97", decoder=decoder)
-
-
-def test_passwords_are_not_shown():
-    assert without_password("rtsp://me:p%40ss@10.0.0.7:554/a?b=c@d") == "rtsp://10.0.0.7:554/a?b=c@d"
-    assert without_password("http://10.0.0.7/a") == "http://10.0.0.7/a"
 
 
 def test_how_many_threads_decode(tmp_path, monkeypatch):
