@@ -158,7 +158,9 @@ def _certainty(axes: Any, edges: Values, averages: Values, thresholds: tuple[flo
         )
         if least:
             axes.axhline(least, color=colour, linewidth=0.7, linestyle=":")
-    axes.set(ylim=(0, 1.02), yticks=(0, 0.5, 1))
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
+    axes.tick_params(axis="x", pad=7)  # clear of the 0
     title_axes(axes, "", "confidence and quality (0–1)")
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.files.unfinished import claimed_file
-from edgefel.files.write import atomic_file, check_new_file, write_text
+from edgefel.files.write import atomic_file, check_new_file
 from edgefel.runtime.stream.frames import FrameResult
 from edgefel.runtime.stream.report.page import About, render
 from edgefel.runtime.stream.report.record import StreamRecord
@@ -34,11 +31,15 @@ def check_report_target(page: Path, *, overwrite: bool = False) -> None:
         check_new_file(path, overwrite=overwrite)
 
 
+class _Nothing(Exception):
+    """There is nothing to report."""
+
+
 class ReportSink:
     """Collects a stream and writes its report when it is closed; without any frame it writes nothing.
 
-    record: what was collected. Rows of people who have gone wait in a hidden file beside the page, so that neither
-    their number nor the length of the stream costs memory.
+    record: what was collected. Both files wait under hidden names beside their own until then. Rows of people who have
+    gone are in the file already, so that their number costs no memory.
     """
 
     needs_image = False
@@ -56,38 +57,40 @@ class ReportSink:
         check_report_target(page, overwrite=overwrite)
         self.path, self.table = page, csv_beside(page)
         self.record = StreamRecord(about.labels, thumbnails=thumbnails, gone=self._add_row)
-        self._about, self._overwrite = about, overwrite
-        self._stack = ExitStack()
-        self._closed = False
+        self._about, self._closed = about, False
+        self._page_files, self._table_files = ExitStack(), ExitStack()
         try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            self._rows = self._stack.enter_context(claimed_file(self.table))
-            file = self._rows.open("w", newline="", encoding="utf-8")
+            self._page = self._page_files.enter_context(atomic_file(page, replace=overwrite))
+            rows = self._table_files.enter_context(atomic_file(self.table, replace=overwrite))
+            self._file = self._table_files.enter_context(rows.open("w", newline="", encoding="utf-8"))
         except OSError as error:
-            self._stack.close()
+            self._discard()
             raise EdgefelError(f"{page}: cannot be written: {error.strerror}; choose another place") from None
-        self._file = self._stack.enter_context(file)
-        columns = list(csv_row(Person(0, about.labels, 0.0)))
-        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
+        self._writer = csv.DictWriter(
+            self._file, list(csv_row(Person(0, about.labels, 0.0))), lineterminator="\n"
+        )
         self._writer.writeheader()
 
     def write(self, result: FrameResult, image: Image | None = None) -> None:
         self.record.add(result)
 
     def close(self) -> None:
-        """Writes the report. The CSV file is written first, since drawing takes longer."""
+        """Writes the report. The CSV file is complete before the page is drawn, which takes longer."""
         if self._closed:
             return
         self._closed = True
-        with self._stack:
-            if not self.record.frames:
-                return
-            self.record.close()
-            self._file.close()
-            with atomic_file(self.table, replace=self._overwrite) as temporary:
-                shutil.copyfile(self._rows, temporary)
-            write_text(self.path, render(self.record, self._about), replace=self._overwrite)
+        if not self.record.frames:
+            self._discard()
+            return
+        with self._page_files:
+            with self._table_files:
+                self.record.close()
+            page = render(self.record, self._about)
+            self._page.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+    def _discard(self) -> None:
+        with suppress(_Nothing), self._page_files, self._table_files:
+            raise _Nothing
 
     def _add_row(self, person: Person) -> None:
-        row: dict[str, Any] = csv_row(person)
-        self._writer.writerow(row)
+        self._writer.writerow(csv_row(person))

@@ -100,8 +100,8 @@ class Person:
     """One track of a stream.
 
     number: of the track. labels: class names of the network, then "unsure". began, last: seconds of the stream, first
-    and last seen. frames: with this face. changes: of the label shown. least: seconds; segments shorter than this may
-    have been merged into the one before, once there were more than MOST_SEGMENTS.
+    and last seen. frames: with this face. changes: of the label shown. least: seconds; where there were more than
+    MOST_SEGMENTS, those that are not longer than this may be part of the one before.
     """
 
     def __init__(self, number: int, labels: Sequence[str], time: float, *, thumbnails: bool = False) -> None:
@@ -184,21 +184,22 @@ class Person:
         return edges, sums[:, columns] / seen
 
     def _merge(self) -> None:
-        """Merges ever longer segments into the ones before, until at most half of MOST_SEGMENTS are left."""
-        while len(self.segments) > MOST_SEGMENTS // 2:
-            self.least = 2 * self.least or FIRST_WIDTH
-            kept: list[Segment] = []
-            for segment in self.segments:
-                before = kept[-1] if kept else None
-                same = before is not None and before.label == segment.label
-                if before is None or not (same or segment.end - segment.begin < self.least):
-                    kept.append(segment)
-                    continue
-                before.end = segment.end
-                if same:
-                    for name in ("seconds", "probability", "confidence", "quality"):
-                        setattr(before, name, getattr(before, name) + getattr(segment, name))
-            self.segments = kept
+        """Merges the shorter half of the segments into the ones before."""
+        lengths = [segment.end - segment.begin for segment in self.segments]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        short = set(order[: len(order) // 2])
+        self.least = max(self.least, round(max(lengths[index] for index in short), 3))
+        kept: list[Segment] = []
+        for index, segment in enumerate(self.segments):
+            if not kept or not (index in short or kept[-1].label == segment.label):
+                kept.append(segment)
+                continue
+            before = kept[-1]
+            before.end = segment.end
+            if before.label == segment.label:
+                for name in ("seconds", "probability", "confidence", "quality"):
+                    setattr(before, name, getattr(before, name) + getattr(segment, name))
+        self.segments = kept
 
 
 def average(total: float, seconds: float) -> float | None:
