@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from heeding import heeding
 from labelled_runs import NANO, QUICK, run, start, wait_for
 
 from edgefel.data.synthetic.options import VideoOptions
@@ -162,6 +163,21 @@ def test_a_lost_source_ends_a_run_with_the_report_of_what_was_seen(tiny, clip, t
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == "error: the cable is out"
     assert "frames: 12 frames" in (tmp_path / "report.html").read_text()
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_page(tiny, clip, tmp_path, monkeypatch):
+    from edgefel.runtime.stream.report import sink
+
+    def interrupted(*arguments: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return "never"
+
+    monkeypatch.setattr(sink, "render", interrupted)
+    with heeding():
+        result = run(tiny, clip, "--report", tmp_path / "report.html", "--frames", 5)
+    assert result.exit_code == 130
+    # the table was complete before
+    assert [path.name for path in tmp_path.iterdir()] == ["report.csv"]
 
 
 @pytest.mark.parametrize(
