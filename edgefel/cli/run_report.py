@@ -48,12 +48,13 @@ def about_run(options: SimpleNamespace, model: Model, source: FrameSource, strea
     """What the page says of the run. The title of a file is its name alone."""
     from edgefel.runtime.stream.report.page import About
 
+    session, every = model.session, options.detect_every
     least = options.min_confidence, options.network["min_quality"]
     made_of = {
         "source": source.description,
-        "network": model.session.headline,
+        "network": f"{session.manifest.model.name}, {session.file.name} by {session.backend}",
         "detector": model.detector,
-        "whole image searched": f"at least every {counted(options.detect_every, 'frame')}",
+        "whole image searched": "every frame" if every == 1 else f"at least every {every} frames",
         "smoothing": f"{options.smoothing:g} s",
         "unsure": f"confidence below {least[0]:g} or quality below {least[1]:g}",
         "policy": stream.policy,

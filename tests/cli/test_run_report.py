@@ -122,9 +122,9 @@ def test_the_page_says_what_it_was_made_of(scripted):
     _, page, rows, messages = scripted
     text = page.read_text()
     assert "<h1>clip.mp4</h1>" in text
-    assert "network: model.fp32.onnx by onnxruntime" in text
+    assert "network: arbex-nano, model.fp32.onnx by onnxruntime" in text
     assert "smoothing: 0.2 s" in text
-    assert f"frames: {len(rows)} frames" in text
+    assert f"frames: {len(rows)} labelled" in text
     assert len(re.findall(r'<img src="data:image/jpeg;base64,[^"]+" width="96"', text)) >= 6
     assert f"{page}: report of 2 people; {page.with_suffix('.csv')}: a row for each" in messages
 
@@ -162,7 +162,7 @@ def test_a_lost_source_ends_a_run_with_the_report_of_what_was_seen(tiny, clip, t
     result = run(tiny, clip, "--report", tmp_path / "report.html")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == "error: the cable is out"
-    assert "frames: 12 frames" in (tmp_path / "report.html").read_text()
+    assert "frames: 12 labelled" in (tmp_path / "report.html").read_text()
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_page(tiny, clip, tmp_path, monkeypatch):
@@ -231,7 +231,7 @@ def test_images_without_a_rate_have_no_timeline(tiny, tmp_path):
     assert result.exit_code == 2
     assert "images without an order in time, and --report needs a sequence; give their --fps" in result.stderr
     assert run(tiny, folder, "--report", tmp_path / "report.html", "--fps", 4).exit_code == 0
-    assert "frames: 4 frames" in (tmp_path / "report.html").read_text()
+    assert "frames: 4 labelled" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("module", ["jinja2", "matplotlib"])

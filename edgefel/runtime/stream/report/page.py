@@ -100,4 +100,4 @@ def _overview_text(record: StreamRecord) -> str:
 
 def _frames(record: StreamRecord) -> str:
     lost = f", {record.lost} dropped or unreadable" if record.lost else ""
-    return f"{counted(record.frames, 'frame')}{lost}"
+    return f"{record.frames} labelled{lost}"

@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from scipy.optimize import linear_sum_assignment
 from seen_people import LABELS, played
 
 from edgefel.report.figures import LIGHT, to_svg
 from edgefel.runtime.annotate import PALETTE
 from edgefel.runtime.stream.report import charts
 from edgefel.runtime.stream.report.record import StreamRecord
+from edgefel.runtime.stream.tracker import assign
 
 
 def recorded(scripts, seconds, **how) -> StreamRecord:
@@ -57,7 +57,7 @@ def test_classes_have_the_hues_of_the_overlay():
     chosen = [direction(tuple(int(found[label][at : at + 2], 16) for at in (1, 3, 5))) for label in labels]
     likeness = np.array([[float(direction(there) @ here) for here in chosen] for there in PALETTE])
     # the colours of pages could not be dealt out to the classes so that more of them are alike
-    assert linear_sum_assignment(likeness, maximize=True)[1].tolist() == list(range(8))
+    assert assign((-likeness).tolist()) == [(number, number) for number in range(8)]
     assert (np.diagonal(likeness)[1:] > 0.5).all()
 
 

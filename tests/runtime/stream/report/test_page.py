@@ -48,7 +48,7 @@ def test_it_says_what_was_seen(text):
     )
     assert "0:00.0 to 0:10.0; neutral 40 %, happiness 30 %, unsure 30 %; 2 changes of label." in text
     assert "network: nano &lt;fp32&gt; &amp; more" in text
-    assert "frames: 200 frames" in text
+    assert "frames: 200 labelled" in text
 
 
 def test_every_figure_has_words_and_tables_and_every_image_a_text(text):
