@@ -44,7 +44,7 @@ ON_A_DEVICE = [
     "data synth -o {}/faces --count 70 --size 64 --subjects 10",
     f"predict {NANO} {{}}/clip.mp4 --save {{}}/labelled --backend onnxruntime",
     f"predict {NANO} {{}}/clip.mp4 --backend auto --json",
-    f"run {NANO} --source {{}}/clip.mp4 --save {{}}/labelled.mkv --json",
+    f"run {NANO} --source {{}}/clip.mp4 --save {{}}/labelled.mkv --report {{}}/people.html --thumbnails --json",
     f"pack {NANO} -o {{}}/edge.tar --no-kernels",
     "pack {}/edge.tar --verify",
     f"pack {NANO} --triton-repository {{}}/triton --deepstream {{}}/deepstream",

@@ -368,6 +368,24 @@ def cuts(result: Values) -> str:
     return paragraphs(grid(rows, columns), f"A frame takes {times}. Made by {result['made_by']}.")
 
 
+@table("share-intervals", "share-intervals.json")
+def share_intervals(result: Values) -> str:
+    """How often each kind of interval holds the true share, by law and time."""
+    names = {10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h"}
+    columns: dict[str, Cell] = {
+        "labels change": lambda row: row["kind"],
+        "watched for": lambda row: names[row["seconds"]],
+        "by frames, %": lambda row: f"{100 * row['coverage']['frames']:.0f}",
+        "block bootstrap, %": lambda row: f"{100 * row['coverage']['block bootstrap']:.0f}",
+        "the report's, %": lambda row: f"{100 * row['coverage']['effective sample size']:.0f}",
+        "their width, points": lambda row: f"{100 * row['width']['effective sample size']:.0f}",
+    }
+    return paragraphs(
+        grid(result["rows"], columns, (0, 1)),
+        f"Each line: {result['repeats']} simulated people. Made by {result['made_by']}.",
+    )
+
+
 @table("quality", "quality.json")
 def quality(result: Values) -> str:
     """Accuracy and quality by way of degrading, and by yaw."""

@@ -12,12 +12,19 @@ import numpy as np
 from edgefel.bench.report.labels import Spot, place_labels
 from edgefel.bench.report.rows import finite, mapping, number, p50, short_names, steadiness, timing
 from edgefel.bench.results import Row
-from edgefel.report.figures import LIGHT, describe, legible, new_figure
+from edgefel.report.figures import (
+    LIGHT,
+    SMALL_TEXT,
+    TEXT,
+    WIDTH,
+    describe,
+    legible,
+    new_figure,
+    plain_axes,
+    title_axes,
+)
 from edgefel.report.formats import megabytes, percent, significant
 
-# inches; text in points
-WIDTH = 7.5
-_TEXT, _SMALL = 8.0, 7.5
 # the ninth of a kind shares the colour of the first
 _COLOURS = [LIGHT[f"c{index}"] for index in range(8)]
 _LARGEST, _SMALLEST = 13.0, 2.4  # radius of a mark, points
@@ -87,7 +94,7 @@ def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
         at = (point.latency, 100 * point.macro_f1)
         _dot(axes, at, radius, colours[point.backend], hint, hollow=not stable).set_zorder(4 - radius / 100)
         spots.append(Spot(*at, radius, _short(point.name)))
-    place_labels(axes, spots, line, fontsize=_SMALL)
+    place_labels(axes, spots, line, fontsize=SMALL_TEXT)
     return figure
 
 
@@ -162,7 +169,7 @@ def _strip(axes: Any, place: int, row: Row, found: Any) -> None:
     for outside, sign, side, align in ((low < ends[0], "◂", 0, "left"), (high > ends[1], "▸", 1, "right")):
         if outside:
             how = {"transform": axes.get_yaxis_transform(), "ha": align, "va": "center"}
-            axes.text(side, place, sign, fontsize=_SMALL, color=LIGHT["soft"], **how)
+            axes.text(side, place, sign, fontsize=SMALL_TEXT, color=LIGHT["soft"], **how)
     # over all of it, so that thin lines can be pointed at
     (target,) = axes.barh(place, high - low, 0.8, low, fill=False, linewidth=0)
     hint = (
@@ -215,7 +222,7 @@ def throughput(rows: Sequence[Row]) -> Any | None:
             _dot(axes, at, 2.4, colour, hint, hollow=not _stable(row))
             spots.append(Spot(*at, 4.8 if knee else 2.4, label))
     spots.sort(key=lambda spot: not spot.label.endswith("knee"))
-    place_labels(axes, spots, fontsize=_SMALL)
+    place_labels(axes, spots, fontsize=SMALL_TEXT)
     return figure
 
 
@@ -231,23 +238,16 @@ def _figure(
     figure = new_figure(WIDTH, height)
     figure.set_dpi(72)  # a pixel is a point, as in SVG
     axes = figure.subplots()
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(LIGHT["soft"])
-    axes.tick_params(length=0, labelsize=_SMALL, labelcolor=LIGHT["soft"])
-    axes.grid(color=LIGHT["line"], linewidth=0.6)
-    axes.set_axisbelow(True)
+    plain_axes(axes)
     handles = [Patch(color=colour, label=_short(name)) for name, colour in colours.items()]
     if handles or note:
         sizes = [len(_short(name)) + 6 for name in colours]
         columns = len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes))
-        how = {"handles": handles, "title": note or None, "fontsize": _TEXT, "title_fontsize": _SMALL}
+        how = {"handles": handles, "title": note or None, "fontsize": TEXT, "title_fontsize": SMALL_TEXT}
         how |= {"alignment": "left", "frameon": False, "handlelength": 0.8, "borderpad": 0.2}
         legend = figure.legend(loc="outside upper left", ncols=columns, **how)
         legend.get_title().set_color(LIGHT["soft"])
-    bold = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
-    describe(axes.set_xlabel(x, **bold), "axis-title")
-    if y:
-        describe(axes.set_title(y, loc="left", **bold), "axis-title")
+    title_axes(axes, x, y)
     return figure, axes
 
 
@@ -297,7 +297,7 @@ def _row_figure(
     """A figure with a line for each row from the top, with its name at the left."""
     figure, axes = _figure(0.9 + inches * len(rows), colours, note, x)
     names = [_short(name) for name in short_names(rows)]
-    axes.set_yticks(range(len(rows)), names, color="black", fontsize=_SMALL)
+    axes.set_yticks(range(len(rows)), names, color="black", fontsize=SMALL_TEXT)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     return figure, axes
@@ -305,7 +305,7 @@ def _row_figure(
 
 def _note(axes: Any, text: str, at: tuple[float, float], coordinates: Any) -> None:
     """A number at the right of a place."""
-    how = {"textcoords": "offset points", "va": "center", "fontsize": _SMALL, "color": LIGHT["soft"]}
+    how = {"textcoords": "offset points", "va": "center", "fontsize": SMALL_TEXT, "color": LIGHT["soft"]}
     axes.annotate(text, at, (4, 0), xycoords=coordinates, annotation_clip=False, **how)
 
 

@@ -21,6 +21,7 @@ from edgefel.cli.network import load_network, network_options
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange
 from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
+from edgefel.cli.run_report import about_run, check_report, opened_report, refuse_unrelated
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from edgefel.runtime.stream.frames import FrameResult
     from edgefel.runtime.stream.pipeline import Stream
+    from edgefel.runtime.stream.report.page import About
     from edgefel.runtime.stream.sinks import Sink
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -64,7 +66,13 @@ if TYPE_CHECKING:
     type=PATH,
     help="Write results to FILE.jsonl or FILE.csv. May be given several times.",
 )
-@params.overwrite("Replace files of --output and --save that exist.")
+@click.option(
+    "--report",
+    type=PATH,
+    help="Write a page (REPORT.html) with the timeline and shares of labels of each person, and REPORT.csv beside it.",
+)
+@click.option("--thumbnails", is_flag=True, help="Show faces in --report: the clearest one of each label.")
+@params.overwrite("Replace files of --output, --save and --report that exist.")
 @click.option("--metrics", type=PATH, help="Append latencies, rates, memory and power to a JSON lines file.")
 @click.option(
     "--metrics-every", type=FiniteRange(min=0.05), default=1.0, help="Seconds between the lines of --metrics."
@@ -93,11 +101,13 @@ def command(**options: Any) -> None:
       edgefel run bundle --source csi --show                   a Jetson's CSI camera, in a window
       edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9109
       edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv
+      edgefel run bundle --source clip.mp4 --report report.html --thumbnails
       edgefel run bundle --source clip.mp4 --json | jq .faces
       edgefel run --source csi --mqtt mqtt://homeassistant.local/edgefel/hall
     """
     params.refuse_alone("metrics_every", "metrics")
     params.refuse_alone("metrics_host", "metrics_port")
+    params.refuse_alone("thumbnails", "report")
     _run(SimpleNamespace(**options))
 
 
@@ -116,6 +126,8 @@ def _run(options: SimpleNamespace) -> None:
         )
         # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
         source = None if plan.live else stack.enter_context(closing(plan.open()))
+        if options.report is not None:
+            refuse_unrelated(source)
         network = options.network | {"min_confidence": options.min_confidence}
         model, lines = load_network(
             options.bundle, network, STREAM_BATCHES, verbose=options.verbose, as_json=options.as_json
@@ -136,7 +148,8 @@ def _run(options: SimpleNamespace) -> None:
             telemetry=telemetry,
         )
         say(errors, f"{source.description}, policy {stream.policy}")
-        sinks = stack.enter_context(_opened_sinks(options, source.fps, errors, mqtt))
+        report = about_run(options, model, source, stream)
+        sinks = stack.enter_context(_opened_sinks(options, source.fps, errors, report, mqtt))
         # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
         # (service manager, lost connection) with 0
         asked: list[int] = []
@@ -167,6 +180,8 @@ def _check_targets(options: SimpleNamespace) -> None:
     from edgefel.runtime.stream.sinks import check_file_target
 
     named = [*(("-o", path) for path in options.outputs), ("--save", options.save)]
+    if options.report is not None:
+        named += check_report(options)
     taken = {os.path.realpath(options.source): "--source"}
     for option, path in (*named, ("--metrics", options.metrics)):
         if path is None:
@@ -202,12 +217,14 @@ def _serve_metrics(options: SimpleNamespace, telemetry: Telemetry, stack: ExitSt
 
 @contextmanager
 def _opened_sinks(
-    options: SimpleNamespace, fps: float, errors: Console, mqtt: Sink | None
+    options: SimpleNamespace, fps: float, errors: Console, about: About, mqtt: Sink | None
 ) -> Iterator[list[Sink]]:
-    """The sinks, which are always closed, so that their files are complete."""
+    """The sinks, which are always closed, so that their files are complete. about: for the report."""
     from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
 
     with ExitStack() as stack:
+        # closed last: drawing takes seconds
+        reports = [] if options.report is None else [opened_report(options, stack, errors, about)]
 
         def opened(sink: Sink) -> Sink:
             stack.callback(sink.close)
@@ -233,7 +250,7 @@ def _opened_sinks(
         text = opened(JsonLines(sys.stdout) if options.as_json else LabelChanges())
         messages = [] if mqtt is None else [opened(mqtt)]
         # the files before the window, which may end the run
-        yield [*files, *messages, *images, text]
+        yield [*files, *reports, *messages, *images, text]
 
 
 def _consume(

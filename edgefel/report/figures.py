@@ -33,6 +33,11 @@ COLOURS = {
 }
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 DPI = 120
+# of figures that are drawn for a page: inches, and points
+WIDTH = 7.5
+TEXT, SMALL_TEXT = 8.0, 7.5
+# decimals that no screen shows
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
 _IN_PAGE = {light: f"var(--{name})" for name, light in LIGHT.items()} | {"#000000": "currentColor"}
 # what XML cannot hold: control characters, surrogates and two that are no characters
 _NO_XML = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd")
@@ -46,6 +51,23 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def plain_axes(axes: Any) -> None:
+    """No frame but a baseline, a faint grid, and soft numbers without ticks."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LIGHT["soft"])
+    axes.tick_params(length=0, labelsize=SMALL_TEXT, labelcolor=LIGHT["soft"])
+    axes.grid(color=LIGHT["line"], linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def title_axes(axes: Any, x: str = "", y: str = "") -> None:
+    """Titles of the axes with their units; that of y stands level above it, where it reads without turning."""
+    bold = {"fontsize": TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
+    describe(axes.set_xlabel(x, **bold), "axis-title")
+    if y:
+        describe(axes.set_title(y, loc="left", **bold), "axis-title")
 
 
 def describe(artist: Any, kind: str, hint: str = "") -> None:
@@ -121,6 +143,8 @@ def _rewrite(element: ElementTree.Element, prefix: str) -> None:
             attributes["font-weight"] = weight[0]
     identity = attributes.pop("id", "")
     element.attrib.clear()
+    if "d" in attributes:
+        attributes["d"] = _DECIMALS.sub(r"\1", attributes["d"])
     for name, value in attributes.items():
         value = value.replace("url(#", f"url(#{prefix}-")
         if name == "href" and value.startswith("#"):

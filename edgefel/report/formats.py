@@ -38,6 +38,16 @@ def points(difference: float | None) -> str:
     return MISSING if difference is None else f"{100 * difference:+.1f} points"
 
 
+def clock(seconds: float, decimals: int = 1) -> str:
+    """A time of a recording: "0:12.3", "1:02:03.4". decimals: of the seconds."""
+    units = round(seconds * 10**decimals)
+    whole, rest = divmod(units, 10**decimals)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    fraction = f".{rest:0{decimals}d}" if decimals else ""
+    return f"{hours}:{minute:02d}:{second:02d}{fraction}" if hours else f"{minute}:{second:02d}{fraction}"
+
+
 def megabytes(count: float | None) -> str:
     """Bytes as MB of 10^6."""
     return MISSING if count is None else f"{significant(count / 1e6)} MB"

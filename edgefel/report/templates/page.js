@@ -76,7 +76,7 @@
     const lines = rows.map((row) => JSON.stringify(row) + "\n").join("");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([lines], { type: "application/jsonl" }));
-    link.download = "results.jsonl";
+    link.download = save.dataset.name ?? "results.jsonl";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });

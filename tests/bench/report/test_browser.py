@@ -5,50 +5,27 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import check_fits, covered_labels, opened_browser, opened_page
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        # a container's root has no user namespaces for the sandbox; the page is the test's own
-        opened = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    """The report opened from its file; afterwards: no message on the console, no error, no request but the page's."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
-    requests: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: requests.append(request.url))
-    opened.goto(report.as_uri())
-    yield opened
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [report.as_uri()]
-    opened.close()
+    with opened_page(browser, report) as opened:
+        yield opened
 
 
 def column(page: Any, index: int) -> list[str]:
@@ -113,16 +90,7 @@ def test_plots_have_axes_with_units(page):
 
 
 def test_labels_of_the_plots_do_not_cover_each_other(page):
-    covered = page.evaluate(
-        """() => [...document.querySelectorAll("svg")].flatMap((svg) => {
-          const boxes = [...svg.querySelectorAll("text")].map((one) => [one.getBoundingClientRect(), one.textContent]);
-          return boxes.flatMap(([a, name], index) => boxes.slice(index + 1)
-            .filter(([b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
-              && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
-            .map(([, other]) => [name, other]));
-        })"""
-    )
-    assert covered == []
+    assert covered_labels(page) == []
 
 
 def test_marks_tell_their_numbers(page):
@@ -138,13 +106,7 @@ def test_marks_tell_their_numbers(page):
 
 
 def test_nothing_reaches_beyond_the_page_in_light_and_dark(page):
-    for width in (400, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for scheme, white in (("light", True), ("dark", False)):
-        page.emulate_media(color_scheme=scheme)
-        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (background == "rgb(255, 255, 255)") == white
+    check_fits(page, 400, 1280)
 
 
 def test_a_hostile_name_is_only_a_name(page):
