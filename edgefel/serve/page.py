@@ -8,6 +8,15 @@ from pathlib import Path
 STATIC = Path(__file__).parent / "static"
 # all but the page itself and what speaks with the server
 SHARED = (
-    *("capture.js", "icon.svg", "images.js", "numbers.js", "overlay.js", "page.js", "palette.js", "people.js"),
+    *(
+        "capture.js",
+        "icon.svg",
+        "images.js",
+        "numbers.js",
+        "overlay.js",
+        "page.js",
+        "palette.js",
+        "people.js",
+    ),
     *("style.css", "theme.js", "timeline.js"),
 )

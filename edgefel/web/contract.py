@@ -120,7 +120,9 @@ def reference(session: Session, crops: Sequence[Image]) -> tuple[Tensor, Tensor]
     import onnxruntime
 
     manifest = session.manifest
-    prepare = manifest.preprocessing.pixel_batch if manifest.input_type == "uint8" else manifest.preprocessing.batch
+    prepare = (
+        manifest.preprocessing.pixel_batch if manifest.input_type == "uint8" else manifest.preprocessing.batch
+    )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3

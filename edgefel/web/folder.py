@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_folder, check_free, json_text, sha256
 from edgefel.runtime.detector_file import is_published
 from edgefel.runtime.faces import choose_detector
-from edgefel.runtime.manifest import CARD_NAME
+from edgefel.runtime.manifest import CARD_NAME, Manifest, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.serve.page import SHARED
 from edgefel.serve.page import STATIC as SERVED
@@ -81,11 +82,14 @@ def write_web_folder(
     `check_web`, `Session.open`, `make_contract` and `open_package` refuse.
     """
     detector = check_web(output, options)
+    _check_verdict(read_manifest(bundle), options.precision)
     with Session.open(bundle, options.precision, "onnxruntime", advise=False) as session:
         contract, image = make_contract(session, detector)
         manifest, network = session.manifest, session.file
     parts = WASM_PARTS + (WEBGPU_PARTS if uses_webgpu(options.precision) else ())
-    with open_package(options.onnxruntime_web, tell) as part_of, atomic_folder(output, replace=options.replace) as folder:
+    with ExitStack() as stack:
+        part_of = stack.enter_context(open_package(options.onnxruntime_web, tell))
+        folder = stack.enter_context(atomic_folder(output, replace=options.replace))
         for part in parts:
             _write(folder / VENDORED / part.name, part_of(part))
         for name, data in _page_files():
@@ -101,6 +105,17 @@ def write_web_folder(
         _write(folder / "files.js", _file_list(folder).encode())
         names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return [output / name for name in sorted(names)]
+
+
+def _check_verdict(manifest: Manifest, precision: str) -> None:
+    """Raises EdgefelError for a file that failed its comparison with PyTorch."""
+    file = manifest.find(precision)
+    if file.verdict == "fail":
+        reasons = "; ".join(str(reason) for reason in (file.parity or {}).get("reasons") or ())
+        raise EdgefelError(
+            f"{manifest.folder.name}: its {file.name} failed its comparison with PyTorch "
+            f"({reasons or 'no reason given'}); choose another precision, or export it with other options"
+        )
 
 
 def page_policy() -> str:
@@ -120,17 +135,23 @@ def _page_files() -> Iterator[tuple[str, bytes]]:
 
 
 def _file_list(folder: Path) -> str:
-    """files.js: what the service worker keeps at once, and the headers that it gives."""
+    """files.js: what the service worker keeps, and the headers that it gives."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
-    digest = hashlib.sha256("".join(f"{sha256(path)} {name}\n" for path, name in zip(paths, names, strict=True)).encode())
-    kept = [name for name in names if name not in _NOT_KEPT and not name.startswith(f"{VENDORED}/")]
+    listing = "".join(f"{sha256(path)} {name}\n" for path, name in zip(paths, names, strict=True))
+    kept = [name for name in names if name not in _NOT_KEPT]
+    parts = [name for name in kept if name.startswith(f"{VENDORED}/")]
     headers = {
         "Content-Security-Policy": page_policy(),
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Embedder-Policy": "require-corp",
     }
-    exported = {"version": digest.hexdigest()[:16], "files": kept, "headers": headers}
+    exported = {
+        "version": hashlib.sha256(listing.encode()).hexdigest()[:16],
+        "files": [name for name in kept if name not in parts],
+        "parts": parts,
+        "headers": headers,
+    }
     return f"self.EXPORTED = {json_text(exported, indent=1)};\n"
 
 

@@ -3,16 +3,21 @@
 "use strict";
 
 importScripts("files.js");
-const { version, files, headers } = self.EXPORTED;
+// files: kept at once. parts: of ONNX Runtime, of which a browser needs some; they are kept when they are used.
+const { version, files, parts, headers } = self.EXPORTED;
 const MINE = `edgefel-web ${registration.scope} `;
 
 self.addEventListener("install", (event) => {
   const keep = async () => {
     const cache = await caches.open(MINE + version);
     await cache.addAll(["./", ...files].map((name) => new Request(new URL(name, registration.scope), { cache: "reload" })));
-    await self.skipWaiting();
   };
   event.waitUntil(keep());
+});
+
+// A newer export waits for a page that is being opened, so that no page gets files of both.
+self.addEventListener("message", ({ data }) => {
+  if (data === "take over") self.skipWaiting();
 });
 
 self.addEventListener("activate", (event) => {
@@ -30,14 +35,15 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function answer(request) {
+  const name = new URL(request.url).pathname.slice(new URL(registration.scope).pathname.length);
+  const known = name === "" || files.includes(name) || parts.includes(name);
   const cache = await caches.open(MINE + version);
-  let found = await cache.match(request, { ignoreSearch: true });
+  let found = known ? await cache.match(request, { ignoreSearch: true }) : undefined;
   if (!found) {
     found = await fetch(request);
-    // the runtime's files, of which a browser needs some
-    if (found.ok) await cache.put(request, found.clone());
+    if (known && found.ok) await cache.put(request, found.clone());
   }
   const all = new Headers(found.headers);
-  for (const [name, value] of Object.entries(headers)) all.set(name, value);
+  for (const [header, value] of Object.entries(headers)) all.set(header, value);
   return new Response(found.body, { status: found.status, statusText: found.statusText, headers: all });
 }

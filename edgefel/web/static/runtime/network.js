@@ -27,9 +27,10 @@ export async function openNetworks(contract, check, wanted, tell) {
     use: (crops, spent = {}) => runNetwork(ort, session, contract, crops, spent),
     test: (predict) => testNetwork(predict, contract, check),
   }));
+  const perFace = network.milliseconds / check.faces.length, { width, height } = check.image;
   const facts = {
-    network: `${contract.network.precision}, ${nameOf(network.provider)}, ${network.milliseconds.toFixed(1)} ms per face`,
-    detector: `${contract.detector.name}, ${nameOf(detector.provider)}, ${detector.milliseconds.toFixed(1)} ms per image`,
+    network: `${contract.network.precision}, ${nameOf(network.provider)}, ${perFace.toFixed(1)} ms per face`,
+    detector: `${contract.detector.name}, ${nameOf(detector.provider)}, ${detector.milliseconds.toFixed(1)} ms for ${width}x${height}`,
     threads: threads.text,
     deviation: network.deviation,
     notes: [...passedOver, ...detector.notes, ...network.notes],
