@@ -41,6 +41,7 @@ def make_contract(session: Session, detector: Path) -> tuple[dict[str, Any], Ima
     check_labelling(session)
     manifest, file = session.manifest, session.file
     image = check_image()
+    findings = _findings(image, session, detector)
     document = {
         "edgefel": __version__,
         "onnxruntime": VERSION,
@@ -63,7 +64,7 @@ def make_contract(session: Session, detector: Path) -> tuple[dict[str, Any], Ima
             "name": "YuNet" if is_published(detector) else detector.name,
             "sides": _fixed_sides(detector),
         },
-        "check": {"image": IMAGE_NAME} | _findings(image, session, detector),
+        "check": {"image": IMAGE_NAME} | findings,
     }
     return document, image
 

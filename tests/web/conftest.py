@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from chromium import launching
+from small_web import small_web
 
 from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_folder
+from edgefel.web.folder import WebOptions
 from edgefel.web.onnxruntime_web import VERSION, WASM_PARTS, WEBGPU_PARTS, open_package
 
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"
@@ -47,3 +49,8 @@ def yunet() -> Path:
 def launch() -> Iterator[Any]:
     with launching() as start:
         yield start
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WebOptions:
+    return small_web(tmp_path / "small", monkeypatch)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from chromium import PATIENCE, camera_flags, probing, serving, until
+from tiny_bundle import rewritten
 
 from edgefel.data.labels import expression_labels
 from edgefel.data.synthetic.options import VideoOptions
@@ -61,35 +62,51 @@ def browser(launch: Any, film: Path) -> Any:
     return launch(*camera_flags(film))
 
 
-@pytest.fixture
-def make_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages; afterwards no message on the console, no error, and no request to anywhere else."""
-    complaints: list[str] = []
-    contexts, requests = [], []
+class Pages:
+    """Opens pages, each in a context of its own, and keeps what they complain of and ask for."""
 
-    def make(
-        address: str, width: int = 1280, scheme: str = "light", *, ready: bool = True, **more: Any
-    ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
-        contexts.append(context)
-        context.on("request", lambda request: requests.append(request.url))
-        context.on("serviceworker", lambda worker: requests.append(worker.url))
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.contexts: list[Any] = []
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+
+    def open(self, address: str, *, ready: bool = True, **more: Any) -> Any:
+        context = self.browser.new_context(viewport={"width": 1280, "height": 900}, **more)
+        self.contexts.append(context)
+        context.on("request", lambda request: self.requests.append(request.url))
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(address)
         if ready:
             await_networks(page)
         return page
 
-    yield make
-    for context in contexts:
-        context.close()
-    # where the test lets Playwright block it
-    assert [text for text in complaints if "blocked by Playwright" not in text] == []
-    assert [url for url in requests if not OWN.match(url)] == []
-    assert len(requests) > 10
+    def close(self) -> None:
+        """No message on the console, no error, and no request to anywhere but the page's folder."""
+        for context in self.contexts:
+            context.close()
+        # where the test lets Playwright block it
+        assert [text for text in self.complaints if "blocked by Playwright" not in text] == []
+        assert [url for url in self.requests if not OWN.match(url)] == []
+        assert len(self.requests) > 10
+
+
+@pytest.fixture
+def make_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    pages = Pages(browser)
+    yield pages.open
+    pages.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """One page for all tests that leave it as it was."""
+    pages = Pages(browser)
+    yield pages.open(address)
+    pages.close()
 
 
 def await_networks(page: Any) -> None:
@@ -150,10 +167,9 @@ LABEL = """async (files) => {
 }"""
 
 
-def test_faces_get_the_runtimes_probabilities(make_page, address, yunet):
+def test_faces_get_the_runtimes_probabilities(page, yunet):
     """The whole way: decoding, detection, framing, preprocessing, network, quality."""
     images = {name: make() for name, make in IMAGES.items()}
-    page = make_page(address)
     sent = [[name, base64.b64encode(png(image)).decode()] for name, image in images.items()]
     results = page.evaluate(LABEL, sent)
     counts = {}
@@ -183,8 +199,9 @@ def test_faces_get_the_runtimes_probabilities(make_page, address, yunet):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-def test_the_camera_is_labelled_and_the_timeline_moves(make_page, address, width, scheme):
-    page = make_page(address, width, scheme)
+def test_the_camera_is_labelled_and_the_timeline_moves(page, width, scheme):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
     assert page.evaluate("crossOriginIsolated")
     page.click("#start")
     page.wait_for_selector(".person:nth-child(2)")
@@ -236,8 +253,7 @@ def test_everything_is_done_by_keyboard(make_page, address):
     assert chooser.value.is_multiple()
 
 
-def test_every_control_has_a_name(make_page, address):
-    page = make_page(address)
+def test_every_control_has_a_name(page):
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, input, select, canvas[role=img], img")].filter(element =>
             !(element.getAttribute("aria-label") || element.labels?.[0]?.textContent.trim() ||
@@ -247,8 +263,7 @@ def test_every_control_has_a_name(make_page, address):
     assert page.evaluate("document.documentElement.lang") == "en"
 
 
-def test_images_are_opened_and_a_broken_one_is_named(make_page, address, tmp_path):
-    page = make_page(address)
+def test_images_are_opened_and_a_broken_one_is_named(page, tmp_path):
     page.check("input[value=images]")
     (tmp_path / "two.png").write_bytes(png(people()))
     (tmp_path / "broken.jpg").write_bytes(b"no image")
@@ -257,13 +272,16 @@ def test_images_are_opened_and_a_broken_one_is_named(make_page, address, tmp_pat
     assert page.inner_text("#message") == "broken.jpg: this browser cannot read it as an image"
     assert page.locator(".person .timeline").count() == 0
     assert page.get_attribute("#strip img", "alt") == "two.png, 2 faces"
+    page.check("input[value=camera]")
 
 
 def test_a_page_that_was_loaded_works_without_a_network(make_page, folder, tmp_path):
     (tmp_path / "two.png").write_bytes(png(people()))
     with serving(folder) as url:
-        page = make_page(url)
-        assert facts_of(page)["offline"].startswith("yes")
+        page = make_page(f"{url}?threads=2")
+        facts = facts_of(page)
+        assert facts["offline"].startswith("yes")
+        assert re.match(r"2 of \d+ cores", facts["threads"])
     # its server is gone
     page.reload()
     await_networks(page)
@@ -272,10 +290,7 @@ def test_a_page_that_was_loaded_works_without_a_network(make_page, folder, tmp_p
     page.wait_for_selector(".person:nth-child(2)")
 
 
-def test_threads_come_by_the_service_worker_or_by_headers(make_page, address, folder):
-    page = make_page(f"{address}?threads=2")
-    assert re.match(r"2 of \d+ cores", facts_of(page)["threads"])
-    # without either, and as the docs describe the headers
+def test_without_a_service_worker_threads_come_by_headers_or_not_at_all(make_page, address, folder):
     alone = facts_of(make_page(f"{address}?threads=2", service_workers="block"))
     assert alone["threads"] == "1: the page is not cross-origin isolated, which threads need"
     assert alone["offline"].startswith("no")
@@ -343,6 +358,20 @@ def test_int8_agrees_as_far_as_it_can(make_page, package, yunet, tmp_path):
         off = re.search(r"within (\S+) of", facts_of(page)["agreement"])
         assert off is not None
         assert float(off[1]) <= 0.05
+
+
+def test_a_network_that_takes_bytes_and_knows_no_framing(make_page, package, yunet, tmp_path):
+    bundle = rewritten(tmp_path / "tiny", uint8=True, outputs=("primary", "probabilities", "confidence"))
+    write_web_folder(bundle, tmp_path / "page", WebOptions(detector_model=yunet, onnxruntime_web=package))
+    image = turned(people(), 9)
+    with serving(tmp_path / "page") as url:
+        page = make_page(url, ready=False, service_workers="block")
+        (result,) = page.evaluate(LABEL, [["turned.png", base64.b64encode(png(image)).decode()]])
+    with load(bundle, backend="onnxruntime", threads=1, detector_model=yunet) as model:
+        expected = model(image, channels="rgb")
+    assert len(result["faces"]) == len(expected) == 2
+    for found, face in zip(result["faces"], expected, strict=True):
+        assert found["probabilities"] == pytest.approx(dict(face.probabilities), abs=1e-3)
 
 
 def test_opened_from_a_disk_the_page_says_what_to_do(browser, folder):
