@@ -85,7 +85,7 @@ function resizeWhole(source, width, height, across, down) {
 
 function areaTable(length, size, scale) {
   const from = [], to = [], share = [];
-  const add = (source, target, weight) => { from.push(source); to.push(target); share.push(Math.fround(weight)); };
+  const add = (source, target, weight) => { from.push(source); to.push(target); share.push(weight); };
   for (let target = 0; target < size; target++) {
     const start = target * scale, end = start + scale, cell = Math.min(scale, length - start);
     const last = Math.min(Math.floor(end), length - 1), first = Math.min(Math.ceil(start), last);
@@ -93,7 +93,7 @@ function areaTable(length, size, scale) {
     for (let source = first; source < last; source++) add(source, target, 1 / cell);
     if (end - last > 1e-3) add(last, target, Math.min(end - last, 1, cell) / cell);
   }
-  return { from, to, share };
+  return { from: Int32Array.from(from), to: Int32Array.from(to), share: Float32Array.from(share) };
 }
 
 // cv2.INTER_LINEAR; it skips pixels where it shrinks by more than 2.

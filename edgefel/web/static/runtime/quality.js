@@ -33,24 +33,28 @@ export function faceQuality(crop, box, inputSide) {
 }
 
 function brightness(crop, side, shrinks) {
-  const shade = image(crop.width, crop.height);
-  grey(crop).forEach((value, at) => shade.data.fill(value, 4 * at, 4 * at + 3));
-  // cv2.INTER_AREA enlarges a side that is smaller as it shrinks the other; crops are squares
+  const shade = image(crop.width, crop.height), values = grey(crop);
+  for (let at = 0; at < values.length; at++) shade.data[4 * at] = values[at];
+  // crops are squares: both sides shrink, or none
   const small = shrinks ? resizeArea(shade, side, side) : resizeLinear(shade, side, side);
   return Float32Array.from({ length: side * side }, (_, at) => small.data[4 * at]);
 }
 
 // A separable filter of three taps; the border is mirrored without repeating its pixels.
 function filtered(values, side, taps) {
-  const mirrored = (place) => (place < 0 ? -place : place >= side ? 2 * side - 2 - place : place);
-  const across = values.map((_, at) => {
-    const x = at % side, row = at - x;
-    return taps.reduce((sum, tap, number) => sum + tap * values[row + mirrored(x + number - 1)], 0);
-  });
-  return across.map((_, at) => {
-    const x = at % side, y = (at - x) / side;
-    return taps.reduce((sum, tap, number) => sum + tap * across[mirrored(y + number - 1) * side + x], 0);
-  });
+  return acrossTransposed(acrossTransposed(values, side, taps), side, taps);
+}
+
+// Filters along rows, and transposes: twice, both ways are filtered and all is where it was.
+function acrossTransposed(values, side, [left, middle, right]) {
+  const result = new Float32Array(side * side);
+  for (let row = 0, at = 0; row < side; row++) {
+    for (let x = 0; x < side; x++, at++) {
+      const before = x ? at - 1 : at + 1, after = x < side - 1 ? at + 1 : at - 1;
+      result[x * side + row] = left * values[before] + middle * values[at] + right * values[after];
+    }
+  }
+  return result;
 }
 
 function inner(values, side, from, to) {
