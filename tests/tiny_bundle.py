@@ -10,7 +10,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
+from edgefel.runtime.manifest import (
+    OUTPUT_NAMES,
+    Manifest,
+    ModelInfo,
+    describe_file,
+    read_manifest,
+    write_manifest,
+)
 
 PREPROCESSING = Preprocessing(resize=16, crop=14)
 EMBEDDING_DIM = 5
@@ -103,4 +110,35 @@ def write_bundle(folder: Path, precisions: tuple[str, ...] = ("fp32",), **change
         tools={"onnx": onnx.__version__},
     )
     write_manifest(folder, manifest)
+    return folder
+
+
+def rewritten(folder: Path, *, uint8: bool = False, outputs: tuple[str, ...] = OUTPUT_NAMES) -> Path:
+    """The tiny bundle with another interface."""
+    from edgefel.export.onnx.inputs import uint8_input
+    from edgefel.export.onnx.passes import keep_outputs
+
+    write_bundle(folder)
+    model = tiny_model()
+    for node in model.graph.node:
+        node.name = f"model/{node.output[0]}"
+    if uint8:
+        model, _ = uint8_input(model, PREPROCESSING)
+    model, _ = keep_outputs(model, outputs)
+    path = folder / "model.fp32.onnx"
+    onnx.save(model, path)
+    old = read_manifest(folder)
+    file = describe_file(path, kind="onnx", precision="fp32")
+    kind = "uint8" if uint8 else "float32"
+    new = Manifest(
+        old.model,
+        old.labels,
+        old.preprocessing,
+        (file,),
+        old.source,
+        old.tools,
+        input_type=kind,
+        outputs=outputs,
+    )
+    write_manifest(folder, new)
     return folder

@@ -9,6 +9,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, print_table, warn
+from edgefel.cli.export_web import export_web, required, web_options
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.cli.parity import REFUSED
@@ -22,8 +23,8 @@ SHOWN_LAYERS = 12
 
 
 @click.command("export")
-@params.checkpoint
-@params.output("Folder for the bundle; must not exist or be empty.")
+@params.checkpoint_or_none
+@params.output("Folder for the bundle, or the page; must not exist or be empty.")
 @click.option("--fp32", is_flag=True, help="Write an FP32 ONNX file (the default without a precision).")
 @click.option("--fp16", is_flag=True, help="Write an FP16 ONNX file.")
 @click.option(
@@ -105,28 +106,33 @@ SHOWN_LAYERS = 12
 )
 @click.option("--opset", type=click.IntRange(19, 20), default=20, help="ONNX opset.")
 @params.max_batch(default=8)
+@web_options
 @params.no_cache
 @params.seed
 @params.json_output
-@params.overwrite("Replace the bundle in the output folder.")
+@params.overwrite("Replace what is in the output folder.")
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
-    checkpoint: Path,
+    checkpoint: Path | None,
     output: Path,
+    page: dict[str, Any],
     data: Path | None,
     limits: Path | None,
     as_json: bool,
     overwrite: bool,
     **chosen: Any,
 ) -> None:
-    """Export a checkpoint to ONNX files and TensorRT engines.
+    """Export a checkpoint to ONNX files and TensorRT engines, or a network to a page.
 
     CHECKPOINT is a checkpoint folder, or a run folder of `edgefel train` (its best checkpoint). Every ONNX
     file is compared with PyTorch before the bundle appears under its name, and marked in the manifest: pass,
     warn or fail. The runtime refuses a file that failed. Exit code 0: all pass or warn; 2: bad input, or an
     FP32 file that deviates, and nothing is written; 3: the bundle is written and a file in it failed.
+
+    With --web the output is a page that labels the camera and images inside the browser, by a checkpoint, a bundle or
+    the network that comes with edgefel; nothing leaves the browser.
 
     \b
     Examples:
@@ -137,20 +143,33 @@ def command(
       edgefel export runs/arbex -o bundle --int8 --calibration-set calibration.json
       edgefel export runs/arbex -o bundle --int8 --fp16 --auto --max-drop 0.5 --data faces
       edgefel export runs/arbex -o bundle --fp8 --weights int4 --data faces
+      edgefel export --web -o page
+      edgefel export bundle --web --int8 -o page
     """
-    require("export", "edgefel export", "torch", "onnx", "onnxscript", "onnxsim")
-    from edgefel.export.bundle import export_bundle
-    from edgefel.export.parity.limits import load_limits
-
     params.refuse_layout_alone()
     for option in ("max_drop", "search_images"):
         params.refuse_alone(option, "auto")
-    options = _options(recalibrate=params.given("method") or params.given("calibration_set"), **chosen)
-    judged_by = load_limits(limits)
-    with Bars() as progress:
-        report = export_bundle(
-            checkpoint, output, options, data=data, limits=judged_by, replace=overwrite, progress=progress
-        )
+
+    def export(source: Path, bundle: Path, replace: bool) -> ExportReport:
+        require("export", "edgefel export", "torch", "onnx", "onnxscript", "onnxsim")
+        from edgefel.export.bundle import export_bundle
+        from edgefel.export.parity.limits import load_limits
+
+        options = _options(recalibrate=params.given("method") or params.given("calibration_set"), **chosen)
+        judged_by = load_limits(limits)
+        with Bars() as progress:
+            report = export_bundle(
+                source, bundle, options, data=data, limits=judged_by, replace=replace, progress=progress
+            )
+        warn(*report.warnings)
+        for note in report.notes:
+            click.echo(note, err=True)
+        return report
+
+    if page["web"]:
+        export_web(checkpoint, output, page, export, as_json=as_json, overwrite=overwrite)
+        return
+    report = export(required(checkpoint), output, overwrite)
     _show(report, output, as_json)
     if report.refused:
         ctx.exit(REFUSED)
@@ -192,9 +211,6 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
     from edgefel.export.bundle import summarize
 
     rows = summarize(report)
-    warn(*report.warnings)
-    for note in report.notes:
-        click.echo(note, err=True)
     for row in rows:
         if row["verdict"] == "fail":
             click.echo(f"{row['file']}: fail: {'; '.join(row['reasons'])}", err=True)

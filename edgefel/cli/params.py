@@ -96,6 +96,7 @@ bundle_or_none = click.argument("bundle", type=PATH, required=False)
 # without one, that of the network that comes with edgefel
 bundle_or_shipped = click.argument("bundle", type=PATH, required=False, callback=_or_shipped)
 checkpoint = click.argument("checkpoint", type=PATH)
+checkpoint_or_none = click.argument("checkpoint", type=PATH, required=False)
 data_argument = click.argument("data", type=PATH)
 
 data = _option("--data", metavar="DATA", type=PATH)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -13,10 +12,10 @@ from starlette.responses import Response
 
 from edgefel.serve.access import COOKIE_SECONDS
 from edgefel.serve.guard import client_of
+from edgefel.serve.page import STATIC
 from edgefel.serve.problems import Problem
 from edgefel.serve.service import service_of
 
-STATIC = Path(__file__).parent / "static"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

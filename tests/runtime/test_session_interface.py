@@ -5,46 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnx
 import pytest
-from tiny_bundle import PREPROCESSING, tiny_model, write_bundle
+from tiny_bundle import PREPROCESSING, rewritten, write_bundle
 
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.inputs import uint8_input
-from edgefel.export.onnx.passes import keep_outputs
-from edgefel.runtime.manifest import OUTPUT_NAMES, Manifest, describe_file, read_manifest, write_manifest
+from edgefel.runtime.manifest import OUTPUT_NAMES, read_manifest
 from edgefel.runtime.session import Session
 
 NEEDED = ("probabilities", "confidence")
-
-
-def rewritten(folder, *, uint8: bool = False, outputs: tuple[str, ...] = OUTPUT_NAMES):
-    """The tiny bundle with another interface."""
-    write_bundle(folder)
-    model = tiny_model()
-    for node in model.graph.node:
-        node.name = f"model/{node.output[0]}"
-    if uint8:
-        model, _ = uint8_input(model, PREPROCESSING)
-    model, _ = keep_outputs(model, outputs)
-    path = folder / "model.fp32.onnx"
-    onnx.save(model, path)
-    old = read_manifest(folder)
-    file = describe_file(path, kind="onnx", precision="fp32")
-    kind = "uint8" if uint8 else "float32"
-    new = Manifest(
-        old.model,
-        old.labels,
-        old.preprocessing,
-        (file,),
-        old.source,
-        old.tools,
-        input_type=kind,
-        outputs=outputs,
-    )
-    write_manifest(folder, new)
-    return folder
 
 
 def crops(count: int) -> list[np.ndarray]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from chromium import PATIENCE, camera_flags, launching, until
 from serve_process import running
 from streams import BLUE, GREEN, RED, scene
 from tiny_bundle import write_bundle
@@ -24,11 +22,7 @@ from edgefel.data.labels import EXPRESSIONS_7
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 TOKEN = "a-token-of-some-length"
-PATIENCE = 60_000  # milliseconds; browser and server may share one busy core
 
 
 def film(count: int = 60) -> Iterator[np.ndarray]:
@@ -51,36 +45,13 @@ def camera(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Any]:
     """Starts browsers, whose camera shows the given film."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        opened = []
-
-        def start(film: Path) -> Any:
-            # a container's root has no user namespaces for the sandbox; the page is the test's own
-            flags = ["--no-sandbox", "--disable-dev-shm-usage"]
-            flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-            flags += [f"--use-file-for-fake-video-capture={film}"]
-            opened.append(driver.chromium.launch(executable_path=CHROMIUM, args=flags))
-            return opened[-1]
-
-        yield start
-        for browser in opened:
-            browser.close()
+    with launching() as start:
+        yield lambda film: start(*camera_flags(film))
 
 
 @pytest.fixture(scope="module")
 def browser(launch: Any, camera: Path) -> Any:
     return launch(camera)
-
-
-def until(page: Any, expression: str, argument: Any = None) -> None:
-    """Waits for a function of the page to be true. Playwright's own waiting needs eval, which the policy forbids."""
-    deadline = time.monotonic() + PATIENCE / 1e3
-    while not page.evaluate(expression, argument):
-        assert time.monotonic() < deadline, expression
-        page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,17 @@
-// Images that were opened: labelled by POST /v1/faces, chosen in a strip of thumbnails.
+// Images that were opened: labelled one by one, chosen in a strip of thumbnails.
 
-import { request } from "./api.js";
 import { make } from "./palette.js";
 
 export class Images {
-  #strip; #onShow; #say;
+  #strip; #onShow; #say; #label;
   #addresses = [];
-  limits = { images: 16 };
 
-  // onShow(image, result): an image is chosen. say(text): something went wrong.
-  constructor(strip, onShow, say) {
+  // onShow(image, result): an image is chosen. say(text): something went wrong. label(file): async, the result.
+  constructor(strip, onShow, say, label) {
     this.#strip = strip;
     this.#onShow = onShow;
     this.#say = say;
+    this.#label = label;
   }
 
   clear() {
@@ -21,16 +20,14 @@ export class Images {
     this.#strip.replaceChildren();
   }
 
-  // One request for each, so that one broken image does not cost the others.
+  // One by one, so that one broken image does not cost the others.
   async add(files) {
     let first = true;
     for (const file of files) {
       try {
-        const form = new FormData();
-        form.append("image", file);
-        const answer = await request("/v1/faces", { method: "POST", body: form });
+        const result = await this.#label(file);
         const image = await createImageBitmap(file);
-        const button = this.#thumbnail(file, image, (await answer.json()).images[0]);
+        const button = this.#thumbnail(file, image, result);
         if (first) button.click();
         first = false;
       } catch (error) {

@@ -18,8 +18,8 @@ export class Numbers {
     this.#stages.clear();
     this.#roundTrip = this.#total = null;
     this.#dropped = 0;
-    byId("server").parentElement.hidden = !withRoundTrip;
-    for (const id of ["rate", "round-trip", "server", "dropped"]) byId(id).textContent = "–";
+    byId("computing").parentElement.hidden = !withRoundTrip;
+    for (const id of ["rate", "round-trip", "computing", "dropped"]) byId(id).textContent = "–";
     byId("stage-list").replaceChildren();
     byId("stage-bar").replaceChildren();
   }
@@ -44,7 +44,7 @@ export class Numbers {
     const span = now - this.#times[0];
     byId("rate").textContent = span > 0.2 ? ((this.#times.length - 1) / span).toFixed(1) : "–";
     byId("round-trip").textContent = this.#roundTrip.toFixed(0);
-    byId("server").textContent = this.#total.toFixed(0);
+    byId("computing").textContent = this.#total.toFixed(0);
     byId("dropped").textContent = this.#dropped;
     const sum = [...this.#stages.values()].reduce((one, other) => one + other, 0);
     const bar = byId("stage-bar"), list = byId("stage-list");

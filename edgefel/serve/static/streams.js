@@ -1,8 +1,8 @@
 // Streams: frames of a video element to the server, and the device's own source from it.
 
 import { socketTo } from "./api.js";
+import { Capture } from "./capture.js";
 
-const LONGEST = 720; // pixels of a frame's longer side
 const IN_FLIGHT = 2; // frames without an answer, at most
 const QUALITY = 0.85;
 
@@ -10,57 +10,41 @@ const seconds = () => performance.now() / 1e3;
 
 // Sends frames of a <video> and hands over answers: onAnswer(answer, round trip in seconds, frames not sent, the frame).
 export class Sender {
-  #video; #socket; #onAnswer; #onEnd;
-  #canvases = Array.from({ length: IN_FLIGHT + 1 }, () => document.createElement("canvas"));
+  #socket; #onAnswer; #onEnd;
+  #capture = null;
   #sent = new Map();
   #count = 0;
   #busy = false;
-  #skipped = 0;
   #ahead = 1; // frames that may be without an answer
   #ended = false;
 
   constructor(video, onAnswer, onEnd) {
-    this.#video = video;
     this.#onAnswer = onAnswer;
     this.#onEnd = onEnd;
     this.#socket = socketTo("/v1/stream");
-    this.#socket.onopen = () => this.#next();
+    // a canvas for each frame without an answer, and one that may be shown
+    this.#socket.onopen = () => {
+      const wanted = () => !this.#busy && this.#sent.size < this.#ahead;
+      this.#capture = new Capture(video, IN_FLIGHT + 1, wanted, (canvas) => this.#send(canvas));
+    };
     this.#socket.onmessage = (event) => this.#take(JSON.parse(event.data));
     this.#socket.onclose = (event) => this.#close(event.reason || "The connection to the server was lost.");
   }
 
   stop() {
     this.#ended = true;
+    this.#capture?.stop();
     this.#socket.close();
   }
 
   #close(reason) {
     if (this.#ended) return;
-    this.#ended = true;
+    this.stop();
     this.#onEnd(reason);
   }
 
-  #next() {
-    if (this.#ended) return;
-    const again = () => { this.#send(); this.#next(); };
-    if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback(again);
-    else requestAnimationFrame(again);
-  }
-
-  async #send() {
-    const { videoWidth: width, videoHeight: height } = this.#video;
-    if (!width || this.#video.paused || this.#socket.readyState !== WebSocket.OPEN) return;
-    if (this.#busy || this.#sent.size >= this.#ahead) {
-      this.#skipped += 1;
-      return;
-    }
+  async #send(canvas) {
     this.#busy = true;
-    const scale = Math.min(1, LONGEST / Math.max(width, height));
-    // canvases in turn: one for each frame without an answer, and one that may be shown
-    const canvas = this.#canvases[this.#count % this.#canvases.length];
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
-    canvas.getContext("2d").drawImage(this.#video, 0, 0, canvas.width, canvas.height);
     const begun = seconds();
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
     this.#busy = false;
@@ -74,12 +58,12 @@ export class Sender {
     const sent = this.#sent.get(answer.frame);
     // frames before it have been answered or replaced
     for (const number of this.#sent.keys()) if (number <= answer.frame) this.#sent.delete(number);
-    if (answer.problem || !sent) return;
+    if (answer.problem || !sent || this.#ended) return;
     // a second frame on its way keeps the server busy while the network carries the first; without a slow network it would
     // only wait there
     const work = answer.latency_ms - answer.stages_ms.wait;
     this.#ahead = 1e3 * (seconds() - sent.begun) - answer.latency_ms > 0.5 * work ? IN_FLIGHT : 1;
-    this.#onAnswer(answer, seconds() - sent.begun, this.#skipped + answer.dropped, sent.canvas);
+    this.#onAnswer(answer, seconds() - sent.begun, this.#capture.skipped + answer.dropped, sent.canvas);
   }
 }
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import check_fits, covered_labels, opened_browser, opened_page
+from chromium import launching
+from report_pages import check_fits, covered_labels, opened_page
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with opened_browser() as opened:
-        yield opened
+    with launching() as launch:
+        yield launch()
 
 
 @pytest.fixture

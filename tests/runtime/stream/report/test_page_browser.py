@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import check_fits, covered_labels, opened_browser, opened_page
+from chromium import launching
+from report_pages import check_fits, covered_labels, opened_page
 from seen_people import LABELS
 
 from edgefel.runtime.stream.report.page import About, render
@@ -27,8 +28,8 @@ def report(record, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with opened_browser() as opened:
-        yield opened
+    with launching() as launch:
+        yield launch()
 
 
 @pytest.fixture

@@ -1,19 +1,11 @@
-"""The system's Chromium for tests of pages, and what every page of a report has to hold."""
+"""What every page of a report has to hold in a browser."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 # pairs of texts of one figure that lie on each other
 _COVERED = """() => [...document.querySelectorAll("svg")].flatMap((svg) => {
@@ -23,21 +15,6 @@ _COVERED = """() => [...document.querySelectorAll("svg")].flatMap((svg) => {
       && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
     .map(([, other]) => [name, other]));
 })"""
-
-
-@contextmanager
-def opened_browser() -> Iterator[Any]:
-    """Playwright's browser; skips the test where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        # a container's root has no user namespaces for the sandbox; the page is the test's own
-        opened = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield opened
-        opened.close()
 
 
 @contextmanager

@@ -1,0 +1,434 @@
+"""What the page computes, each script beside the part of the runtime that it repeats, in Chromium."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from chromium import serving
+
+from edgefel.data.framing import Framing
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.runtime import alignment, eyes, quality, searching, yunet
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.levelling import LevelDetector
+from edgefel.runtime.stream.smoothing import Smoother
+from edgefel.runtime.stream.tracker import Tracker, assign
+from edgefel.web.contract import box_dict
+from edgefel.web.folder import STATIC
+
+# Calls of a script's functions. Among the arguments { image: base64, width, height } and { values: base64 } are
+# decoded, and "THE IMAGE" is an image that all have; images and arrays of numbers in the results are encoded.
+CALL = """async ([script, calls, shared]) => {
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const decoded = (value) => {
+        if (value === "THE IMAGE") return image;
+        if (value?.image) return { ...value, image: undefined, data: new Uint8ClampedArray(bytes(value.image).buffer) };
+        if (Array.isArray(value)) return value.map(decoded);
+        if (value?.values) return new Float32Array(bytes(value.values).buffer);
+        if (value && typeof value === "object") {
+            return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, decoded(one)]));
+        }
+        return value;
+    };
+    const encoded = (value) => {
+        if (!ArrayBuffer.isView(value)) return value?.data ? { ...value, data: encoded(value.data) } : value;
+        let text = "";
+        for (const byte of new Uint8Array(value.buffer)) text += String.fromCharCode(byte);
+        return { base64: btoa(text) };
+    };
+    const image = decoded(shared);
+    const module = await import(`/runtime/${script}.js`);
+    const results = [];
+    for (const [name, ...given] of calls) results.push(encoded(await module[name](...given.map(decoded))));
+    return results;
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(launch: Any) -> Iterator[Any]:
+    with serving(STATIC) as address:
+        opened = launch().new_page()
+        # a document of the same origin that runs nothing itself
+        opened.goto(f"{address}runtime/pixels.js")
+        yield opened
+
+
+@pytest.fixture
+def call(page: Any) -> Any:
+    """Calls functions of a script: call("pixels", ["grey", image], ...) -> their results."""
+
+    def calls(script: str, *named: list[Any], image: np.ndarray | None = None) -> list[Any]:
+        results = page.evaluate(CALL, [script, named, None if image is None else shown(image)])
+        assert len(results) == len(named)
+        return results
+
+    return calls
+
+
+def shown(image: np.ndarray) -> dict[str, Any]:
+    """RGB [H, W, 3] for a script."""
+    height, width = image.shape[:2]
+    rgba = np.dstack([image, np.full((height, width), 255, np.uint8)])
+    return {"image": base64.b64encode(rgba.tobytes()).decode(), "width": width, "height": height}
+
+
+def read(result: dict[str, Any]) -> np.ndarray:
+    """An image of a script as RGB."""
+    data = np.frombuffer(base64.b64decode(result["data"]["base64"]), np.uint8)
+    return data.reshape(result["height"], result["width"], 4)[:, :, :3]
+
+
+def numbers(result: dict[str, Any], kind: type = np.float32) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(result["base64"]), kind)
+
+
+def random_image(rng: np.random.Generator, height: int, width: int, smooth: float = 0.0) -> np.ndarray:
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    if smooth:
+        image = cv2.normalize(cv2.GaussianBlur(image, (0, 0), smooth), None, 0, 255, cv2.NORM_MINMAX)
+    return image
+
+
+def random_box(rng: np.random.Generator, image: np.ndarray, fit: bool = True) -> FaceBox:
+    """A face somewhere in the image or over its border. fit: with eyes where a face has them, turned or level."""
+    height, width = image.shape[:2]
+    side = int(rng.integers(20, 220))
+    x, y = (int(rng.integers(-side // 3, most - side // 2)) for most in (width, height))
+    if rng.random() < 0.15:
+        return FaceBox(x, y, side)
+    angle = 0.0 if rng.random() < 0.2 else rng.normal(0, 0.4)
+    apart, down = (rng.normal(0.35, 0.03), rng.normal(0.4, 0.03)) if fit else (rng.uniform(0.1, 0.9), 0.7)
+    middle = np.array([x + side / 2, y + down * side])
+    reach = apart * side / 2 * np.array([math.cos(angle), math.sin(angle)])
+    ends = (tuple(map(float, middle - reach)), tuple(map(float, middle + reach)))
+    return FaceBox(x, y, side, eyes=ends)
+
+
+@pytest.mark.parametrize(
+    ("size", "to"),
+    [
+        ((128, 128), (48, 48)),  # a crop of the network's size, reduced to the detail of training
+        ((97, 97), (48, 48)),
+        ((96, 96), (48, 48)),  # whole numbers of pixels
+        ((144, 144), (48, 48)),
+        ((101, 77), (33, 21)),
+    ],
+)
+def test_shrinking_by_area(call, size, to):
+    image = random_image(np.random.default_rng(0), *size)
+    (result,) = call("pixels", ["resizeArea", shown(image), to[1], to[0]])
+    np.testing.assert_array_equal(read(result), cv2.resize(image, to[::-1], interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("size", [(561, 1000), (1000, 700), (33, 1920), (4, 2000)])
+def test_shrinking_an_image_for_the_detector(call, size):
+    image = random_image(np.random.default_rng(1), *size, smooth=2)
+    factor = searching.LONGEST_SIDE / max(size)
+    expected = searching.scaled(image, factor)
+    shape = expected.shape[1], expected.shape[0]
+    scale = (1 / factor, 1 / factor) if round(factor * min(size)) else ()
+    (result,) = call("pixels", ["resizeArea", shown(image), *shape, *scale])
+    np.testing.assert_array_equal(read(result), expected)
+
+
+@pytest.mark.parametrize(
+    "size", [(48, 48), (33, 21), (5, 3), (1, 1), (31, 200), (300, 300), (256, 256), (129, 64)]
+)
+def test_linear_resizing(call, size):
+    image = random_image(np.random.default_rng(2), *size)
+    (result,) = call("pixels", ["resizeLinear", shown(image), 128, 128])
+    np.testing.assert_array_equal(read(result), cv2.resize(image, (128, 128), interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize("border", [None, 128])
+@pytest.mark.parametrize("size", [(60, 83), (200, 180), (7, 5)])
+def test_warping(call, size, border):
+    rng = np.random.default_rng(3)
+    image = random_image(rng, *size)
+    how = {"borderMode": cv2.BORDER_REPLICATE} if border is None else {"borderValue": (border,) * 3}
+    calls, expected = [], []
+    for degrees, side in itertools.product((0.0, 7.3, -33.0, 60.0), (61, 128)):
+        step = max(size) / side * 1.2
+        cos, sin = step * math.cos(math.radians(degrees)), step * math.sin(math.radians(degrees))
+        matrix = np.array([[cos, -sin, rng.uniform(-9, 9)], [sin, cos, rng.uniform(-9, 9)]])
+        calls.append(["warp", "THE IMAGE", matrix.ravel().tolist(), side, side, border])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        expected.append(cv2.warpAffine(image, matrix, (side, side), flags=flags, **how))
+    for result, wanted in zip(call("pixels", *calls, image=image), expected, strict=True):
+        np.testing.assert_array_equal(read(result), wanted)
+
+
+CONTRACTS = [
+    Preprocessing(resize=128, crop=112, colour="grey", detail=48),
+    Preprocessing(resize=64, crop=56, stride=2),
+    Preprocessing(resize=63, crop=50, resample="antialias", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.5)),
+    Preprocessing(resize=72, crop=72, resample="bilinear", colour="grey"),
+    Preprocessing(resize=60, crop=48, resample="antialias", detail=31),
+]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.summary)
+def test_preprocessing(call, contract):
+    rng = np.random.default_rng(4)
+    sizes = [(128, 128), (20, 20), (97, 97), (64, 64), (200, 200), (31, 31), (90, 61)]
+    crops = [random_image(rng, *size, smooth=index % 2) for index, size in enumerate(sizes)]
+    given = [shown(crop) for crop in crops], contract.to_dict()
+    floats, pixels = call("preprocessing", ["floatBatch", *given], ["pixelBatch", *given])
+    batch = contract.batch(crops)
+    np.testing.assert_array_equal(numbers(floats).reshape(batch.shape), batch)
+    expected = contract.pixel_batch(crops)
+    np.testing.assert_array_equal(numbers(pixels, np.uint8).reshape(expected.shape), expected)
+
+
+FRAMING = Framing(0.3827, 0.3893, 0.0272, 0.0542, 110)
+
+
+@pytest.mark.parametrize("framing", [None, FRAMING], ids=["boxes", "framing"])
+def test_faces_are_cut_out_alike(call, framing):
+    rng = np.random.default_rng(5)
+    image = random_image(rng, 240, 320, smooth=1)
+    boxes = [random_box(rng, image, fit=index % 5 > 0) for index in range(60)]
+    boxes.append(FaceBox(-500, -400, 90, eyes=((-470.0, -365.0), (-437.0, -360.0))))  # outside of the image
+    how = None if framing is None else framing.to_dict()
+    crops = call(
+        "alignment", *(["align", "THE IMAGE", box_dict(box), 128, how] for box in boxes), image=image
+    )
+    for box, result in zip(boxes, crops, strict=True):
+        np.testing.assert_array_equal(
+            read(result), alignment.align(image, box, 128, framing), err_msg=str(box)
+        )
+    judged = (["misframed", "THE IMAGE", box_dict(box), FRAMING.to_dict()] for box in boxes)
+    reasons = call("alignment", *judged, image=image)
+    assert reasons == [alignment.misframed(image, box, FRAMING) for box in boxes]
+    assert len(set(reasons)) == 3
+
+
+def test_eyes_are_judged_alike(call):
+    rng = np.random.default_rng(6)
+    boxes = [FaceBox(10, 20, 100)] * 300
+    found = [
+        tuple(tuple(point) for point in np.sort(rng.uniform(20, 110, (2, 2)), axis=0).tolist()) for _ in boxes
+    ]
+    calls = [
+        ["plausible", pair, box_dict(box), yunet.YUNET_MAX_ROLL]
+        for pair, box in zip(found, boxes, strict=True)
+    ]
+    expected = [
+        eyes.plausible(pair, box.x, box.y, box.side, yunet.YUNET_MAX_ROLL)
+        for pair, box in zip(found, boxes, strict=True)
+    ]
+    assert call("alignment", *calls) == expected
+    assert 10 < sum(expected) < 290
+
+
+def random_outputs(rng: np.random.Generator, height: int, width: int) -> dict[str, np.ndarray]:
+    """What YuNet could give, with many overlapping faces."""
+    outputs = {}
+    for stride in (8, 16, 32):
+        cells = (height // stride) * (width // stride)
+        outputs[f"cls_{stride}"] = rng.uniform(0.5, 1.05, (1, cells, 1))
+        outputs[f"obj_{stride}"] = rng.uniform(0.3, 1.05, (1, cells, 1))
+        outputs[f"bbox_{stride}"] = rng.normal(0, 0.8, (1, cells, 4))
+        outputs[f"kps_{stride}"] = rng.normal(0, 1, (1, cells, 10))
+    outputs["bbox_8"][0, 3, 2] = 200.0  # more than a number of 32 bits holds
+    return {name: value.astype(np.float32) for name, value in outputs.items()}
+
+
+def test_the_detectors_outputs_are_decoded_alike(call):
+    outputs = random_outputs(np.random.default_rng(7), 96, 160)
+    sent = {name: {"values": base64.b64encode(value.tobytes()).decode()} for name, value in outputs.items()}
+    (rows,) = call("yunet", ["decode", sent, 96, 160])
+    expected = yunet.decode(outputs, (96, 160), 0.7)
+    assert len(expected) > 50
+    np.testing.assert_allclose(np.array(rows), expected, rtol=1e-5, atol=1e-4)
+    (kept,) = call("yunet", ["suppress", expected.tolist()])
+    best = yunet.suppress(expected)
+    assert len(best) < len(expected)
+    np.testing.assert_array_equal(np.array(kept, np.float32), best)
+
+
+def test_a_face_is_found_again_alike(call):
+    rng = np.random.default_rng(8)
+    image = np.zeros((240, 320, 3), np.uint8)
+    known = FaceBox(100, 80, 90)
+    for _ in range(20):
+        boxes = [random_box(rng, image) for _ in range(8)] + [
+            FaceBox(100 + int(rng.integers(-40, 40)), 90, int(rng.integers(50, 140)))
+        ]
+        (first, again) = call(
+            "yunet",
+            ["largestFirst", [box_dict(box) for box in boxes]],
+            ["nearest", [box_dict(box) for box in boxes], box_dict(known)],
+        )
+        assert first == [box_dict(box) for box in searching.largest_first(boxes)]
+        best = searching.nearest(boxes, known)
+        assert again == (None if best is None else box_dict(best))
+
+
+def test_turned_faces_are_read_alike(page):
+    """With a detector that, in both, finds the brightest square and takes two of its corners for eyes."""
+    find = """(image) => {
+        const { data, width } = image, found = [];
+        for (let at = 0; at < data.length / 4; at++) {
+            if (data[4 * at] > 200) found.push([at % width, Math.floor(at / width)]);
+        }
+        if (found.length < 20) return [];
+        const sum = (points, axis) => points.reduce((total, point) => total + point[axis], 0);
+        const middle = (points) => [0, 1].map((axis) => sum(points, axis) / points.length);
+        const mean = middle(found);
+        const side = Math.round(2 * Math.sqrt(found.length));
+        const half = found.filter(([x, y]) => y < mean[1]);
+        const eye = (left) => middle(half.filter(([x]) => (x < mean[0]) === left));
+        const eyes = [eye(true), eye(false)];
+        const x = Math.round(mean[0] - side / 2 + 0.25), y = Math.round(mean[1] - side / 2 + 0.25);
+        return [{ x, y, side, score: 0.9, eyes, landmarks: [...eyes, mean, eyes[0], eyes[1]] }];
+    }"""
+
+    def detector(image: np.ndarray) -> list[FaceBox]:
+        down, across = np.nonzero(image[:, :, 0] > 200)
+        if len(across) < 20:
+            return []
+        mean = float(across.mean()), float(down.mean())
+        side = round(2 * math.sqrt(len(across)))
+        upper = down < mean[1]
+
+        def eye(left: bool) -> tuple[float, float]:
+            chosen = upper & ((across < mean[0]) == left)
+            return float(across[chosen].mean()), float(down[chosen].mean())
+
+        ends = eye(True), eye(False)
+        x, y = math.floor(mean[0] - side / 2 + 0.75), math.floor(mean[1] - side / 2 + 0.75)
+        return [FaceBox(x, y, side, 0.9, ends, (*ends, mean, *ends))]
+
+    for degrees in (0, 10, 35, -48):
+        image = np.full((300, 400, 3), 30, np.uint8)
+        corners = cv2.boxPoints(((190.0, 160.0), (60.0, 60.0), float(degrees)))
+        cv2.fillPoly(image, [corners.round().astype(np.int32)], (255, 255, 255))
+        boxes = page.evaluate(
+            f"""async (sent) => {{
+                const {{ findLevel }} = await import("/runtime/levelling.js");
+                const data = Uint8ClampedArray.from(atob(sent.image), (letter) => letter.charCodeAt(0));
+                return findLevel(async (image) => ({find})(image), {{ ...sent, data }}, {{ copies: true }});
+            }}""",
+            shown(image),
+        )
+        (expected,) = LevelDetector(detector, copies=True)(image)
+        (box,) = boxes
+        assert (box["x"], box["y"], box["side"]) == (expected.x, expected.y, expected.side)
+        np.testing.assert_allclose(box["eyes"], expected.eyes, atol=1e-6)
+
+
+def test_quality(call):
+    rng = np.random.default_rng(9)
+    calls, expected = [], []
+    for index in range(24):
+        side = int(rng.integers(9, 140))
+        crop = random_image(rng, side, side, smooth=index % 4)
+        crop = np.clip(crop * rng.uniform(0.1, 1.3) + rng.uniform(-20, 60), 0, 255).astype(np.uint8)
+        points = tuple((float(x), float(y)) for x, y in rng.uniform(0, side, (5, 2)))
+        box = FaceBox(3, 4, side, landmarks=points if index % 3 else None)
+        calls.append(["faceQuality", shown(crop), box_dict(box), 112])
+        expected.append(quality.face_quality(crop, box, 112))
+    for result, wanted in zip(call("quality", *calls), expected, strict=True):
+        found = [np.nan if value is None else value for value in result["parts"].values()]
+        parts = [np.nan if value is None else value for value in vars(wanted).values()]
+        np.testing.assert_allclose(found, parts, atol=2e-4)
+        assert result["overall"] == pytest.approx(wanted.overall, abs=2e-4)
+
+
+def test_people_are_followed_alike(page):
+    """Four people who cross, leave and come back, and false detections among them."""
+    rng = np.random.default_rng(10)
+    names = rng.normal(size=(4, 16)) * 3
+    frames = []
+    for number in range(90):
+        boxes, embeddings = [], []
+        for person in range(4):
+            if (number // 25) % 4 == person and number % 25 > 15:
+                continue  # away for 10 frames
+            x = 200 + 150 * math.sin(number / 12 + person) + rng.normal(0, 2)
+            boxes.append(
+                FaceBox(round(x), 60 + 50 * person + round(rng.normal(0, 2)), 70 + int(rng.integers(-4, 4)))
+            )
+            embeddings.append((names[person] + rng.normal(size=16)).tolist())
+        if number % 7 == 0:
+            boxes.append(FaceBox(int(rng.integers(0, 500)), int(rng.integers(0, 300)), 40))
+            embeddings.append(rng.normal(size=16).tolist())
+        order = rng.permutation(len(boxes))
+        frames.append(
+            (
+                number / 15 + rng.uniform(0, 0.02),
+                [boxes[at] for at in order],
+                [embeddings[at] for at in order],
+            )
+        )
+    found = page.evaluate(
+        """async (frames) => {
+            const { Tracker } = await import("/runtime/tracking.js");
+            const tracker = new Tracker();
+            return frames.map((frame) => tracker.update(...frame).map((one) => one.number));
+        }""",
+        [(time, [box_dict(box) for box in boxes], rows) for time, boxes, rows in frames],
+    )
+    tracker = Tracker()
+    expected = [
+        [track.number for track in tracker.update(time, boxes, np.array(rows, np.float32))]
+        for time, boxes, rows in frames
+    ]
+    assert found == expected
+    assert max(map(max, expected)) >= 4
+
+
+def test_pairs_have_the_least_cost(page):
+    rng = np.random.default_rng(11)
+    tables = []
+    for _ in range(200):
+        costs = rng.uniform(0, 2, rng.integers(1, 6, 2))
+        costs[rng.random(costs.shape) < 0.4] = np.inf
+        tables.append(costs.tolist())
+    tables.append([[]])
+
+    def total(costs: list[list[float]], pairs: list[Any]) -> tuple[int, float]:
+        return len(pairs), sum(costs[row][column] for row, column in pairs)
+
+    # JSON has no infinity
+    sent = [[[None if cost == math.inf else cost for cost in row] for row in costs] for costs in tables]
+    infinite = """async (tables) => {
+        const { assign } = await import("/runtime/tracking.js");
+        return tables.map((costs) => assign(costs.map((row) => row.map((cost) => cost ?? Infinity))));
+    }"""
+    for costs, pairs in zip(tables, page.evaluate(infinite, sent), strict=True):
+        assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
+        count, cost = total(costs, assign(costs))
+        assert total(costs, pairs) == (count, pytest.approx(cost))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.5])
+def test_distributions_are_averaged_alike(page, seconds):
+    rng = np.random.default_rng(12)
+    frames = []
+    for number in range(40):
+        shares, primary = rng.dirichlet(np.full(5, 0.4), 2)
+        frames.append(
+            (number / 20 * rng.uniform(0.9, 1.1), shares.tolist(), primary.tolist(), *rng.random(2))
+        )
+    found = page.evaluate(
+        """async ([seconds, frames]) => {
+            const { Smoother } = await import("/runtime/smoothing.js");
+            const smoother = new Smoother(seconds);
+            return frames.map(([time, probabilities, primary, confidence, quality]) =>
+                Object.values(smoother.update(time, { probabilities, primary, confidence, quality })));
+        }""",
+        [seconds, frames],
+    )
+    smoother = Smoother(seconds)
+    for frame, result in zip(frames, found, strict=True):
+        for value, expected in zip(result, smoother.update(*frame), strict=True):
+            np.testing.assert_allclose(value, expected, atol=1e-12)
