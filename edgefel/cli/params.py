@@ -233,6 +233,18 @@ def workers(what: str) -> Decorator:
     )
 
 
+def cluster(function: Function) -> Function:
+    """The options of every command that runs tasks: `--workers N` and `--cluster`, both None without them."""
+    function = click.option(
+        "--cluster",
+        metavar="auto|ADDRESS",
+        help="Run on a Ray cluster instead of this process; auto: the one of this machine (docs/cluster.md).",
+    )(function)
+    return click.option(
+        "--workers", type=POSITIVE, help="Threads; with --cluster, tasks at once.  [default: one per core]"
+    )(function)
+
+
 def seconds(default: str) -> Decorator:
     """`--seconds`, whose default depends on other options."""
     return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")

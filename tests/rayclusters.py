@@ -1,0 +1,38 @@
+"""A Ray cluster of several machines, all of them this one, which listen on the loopback interface alone."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def start_cluster(nodes: int = 2, cores: int = 1):
+    """`ray.cluster_utils.Cluster` with that many machines of so many cores. Shut it down."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # of processes that Ray starts, which on a loaded machine takes longer than the half minute that Ray allows
+    patient = ("RAY_agent_register_timeout_ms", "300000"), ("RAY_worker_register_timeout_seconds", "300")
+    for name, value in (*patient, ("RAY_raylet_start_wait_time_s", "300")):
+        os.environ.setdefault(name, value)
+    from ray.cluster_utils import Cluster
+
+    # without what a test needs not, since each process of Ray's takes a second to start
+    where = {
+        "num_cpus": cores,
+        "node_ip_address": "127.0.0.1",
+        "object_store_memory": 100 << 20,
+        "include_log_monitor": False,
+    }
+    head = {**where, "include_dashboard": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(nodes - 1):
+        cluster.add_node(**where)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
+    running = start_cluster()
+    yield running
+    running.shutdown()
