@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import pytest
 
 
+def stay_on_loopback() -> None:
+    """Before Ray is imported: it takes 127.0.0.1 for the machine's other address unless it is on a laptop."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
 def start_cluster(nodes: int = 2, cores: int = 1):
     """`ray.cluster_utils.Cluster` with that many machines of so many cores. Shut it down."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    stay_on_loopback()
     # of processes that Ray starts, which on a loaded machine takes longer than the half minute that Ray allows
     patient = ("RAY_agent_register_timeout_ms", "300000"), ("RAY_worker_register_timeout_seconds", "300")
     for name, value in (*patient, ("RAY_raylet_start_wait_time_s", "300")):
@@ -30,9 +36,21 @@ def start_cluster(nodes: int = 2, cores: int = 1):
     return cluster
 
 
+@dataclass(frozen=True)
+class Address:
+    """Of a cluster that runs already."""
+
+    address: str
+
+
 @pytest.fixture(scope="session")
 def cluster():
+    """Two machines of one core; with EDGEFEL_TEST_CLUSTER the cluster of that address, which saves its start."""
+    stay_on_loopback()
     pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
-    running = start_cluster()
-    yield running
-    running.shutdown()
+    if running := os.environ.get("EDGEFEL_TEST_CLUSTER"):
+        yield Address(running)
+        return
+    started = start_cluster()
+    yield started
+    started.shutdown()

@@ -10,6 +10,8 @@ import contextlib
 import functools
 import importlib
 import os
+import socket
+import sys
 import time
 import warnings
 from collections import deque
@@ -27,6 +29,8 @@ MOST_TRIES = 4
 _QUEUED = 2
 # seconds: between looks at the size of the cluster, and of a wait, after which signals are handled
 _LOOK, _POLL = 5.0, 0.5
+# seconds in which the head of a cluster must answer
+_PATIENCE = 10.0
 
 
 class RayCluster:
@@ -42,10 +46,17 @@ class RayCluster:
         self._ray = _import_ray()
         self._workers = workers
         self.lost = 0
+        # Ray prints what happens to workers, on the stream of results
+        self._printing = contextlib.ExitStack()
+        self._printing.enter_context(contextlib.redirect_stdout(sys.stderr))
         # a process that is connected already stays so
         self._connected = not self._ray.is_initialized()
-        if self._connected:
-            _connect(self._ray, address)
+        try:
+            if self._connected:
+                _connect(self._ray, address)
+        except BaseException:
+            self._printing.close()
+            raise
 
     def run(
         self,
@@ -89,6 +100,7 @@ class RayCluster:
         """Leaves the cluster, which goes on."""
         if self._connected:
             self._ray.shutdown()
+        self._printing.close()
 
     def _results(self, reference: Any, item: Item, tries: int, waiting: deque[tuple[Item, int]]) -> list[Any]:
         """The result of a task that has ended; none if it is lost, and then it waits to be submitted again."""
@@ -104,7 +116,13 @@ class RayCluster:
             waiting.appendleft((item, tries + 1))
             return []
         except self._ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            cause = error.as_instanceof_cause()
+            if isinstance(cause, self._ray.exceptions.RaySystemError):
+                raise EdgefelError(
+                    f"a machine of the cluster cannot run the task ({_last(cause)}); install edgefel, in the same "
+                    "version and with the same extras, on all of them"
+                ) from None
+            raise cause from None
         if isinstance(answer, _Refused):
             raise EdgefelError(answer.message)
         return [answer]
@@ -208,15 +226,23 @@ def _import_ray() -> Any:
 
 def _connect(ray: Any, address: str) -> None:
     try:
+        _check_listening(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
         where = "on this machine" if address == "auto" else f"at {address}"
         raise EdgefelError(
             f"--cluster {address}: no Ray cluster can be reached {where} ({_first(error)}); start one with: "
             "ray start --head"
         ) from None
+
+
+def _check_listening(address: str) -> None:
+    """Raises OSError if nothing listens at HOST:PORT: Ray would try for minutes. Other addresses are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 def _lost(ray: Any) -> tuple[type[Exception], ...]:
@@ -228,6 +254,11 @@ def _lost(ray: Any) -> tuple[type[Exception], ...]:
 def _first(error: Exception) -> str:
     """The first sentence of Ray's message, which has many lines."""
     return one_line(str(error).strip().split("\n")[0])[:200]
+
+
+def _last(error: Exception) -> str:
+    """The last line, which says what the error is; the traceback stands before it."""
+    return one_line(str(error).strip().split("\n")[-1])[:200]
 
 
 def _named(item: object) -> str:

@@ -57,8 +57,8 @@ class Runner(Protocol):
         given; several threads may call it. When the iterator is closed or something raises, no more tasks are begun,
         those under way are told to stop, and what they return in time is kept as well.
 
-        Raises what a task, `items` or `keep` raise; of a cluster EdgefelError only, also for a task whose worker is
-        lost again and again.
+        Raises what a task, `items` or `keep` raise; of a cluster also EdgefelError for a task whose worker is lost
+        again and again, and for a machine that cannot run it.
         """
         ...
 

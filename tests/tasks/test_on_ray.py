@@ -5,23 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rayclusters import stay_on_loopback
 
 from edgefel.errors import EdgefelError
 from edgefel.tasks.choose import open_runner
 from edgefel.tasks.runner import Need
 
+stay_on_loopback()
 pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
-def double():
-    return lambda item, stop: 2 * item
+def elsewhere():
+    """A function of this file, which workers cannot import."""
+    return lambda item, stop: item
 
 
 def test_results_are_those_of_threads(cluster):
+    def double():
+        return lambda item, stop: 2 * item
+
     kept = []
     with open_runner(cluster.address) as runner:
         found = list(runner.run(double, range(200), lambda item, result: kept.append((item, result))))
@@ -41,7 +47,9 @@ def test_errors_come_as_one_line(cluster):
         with pytest.raises(EdgefelError, match="^7: cannot be read$"):
             list(runner.run(make, [7]))
         with pytest.raises(EdgefelError, match="no machine with 1 cores and 3 GPUs"):
-            list(runner.run(double, [7], need=Need(gpus=3)))
+            list(runner.run(make, [7], need=Need(gpus=3)))
+        with pytest.raises(EdgefelError, match="No module named .*; install edgefel, in the same version"):
+            list(runner.run(elsewhere, [7]))
     with (
         pytest.raises(EdgefelError, match="no Ray cluster can be reached at 127.0.0.1:1 "),
         open_runner("127.0.0.1:1"),
@@ -68,7 +76,7 @@ def test_a_killed_worker_costs_nothing(cluster, tmp_path):
         assert runner.lost == 2
 
 
-def test_a_task_that_kills_every_worker_ends_the_run(cluster):
+def test_a_task_that_kills_every_worker_ends_the_run(cluster, capsys):
     def make():
         return lambda item, stop: os.kill(os.getpid(), signal.SIGKILL)
 
@@ -76,7 +84,9 @@ def test_a_task_that_kills_every_worker_ends_the_run(cluster):
         open_runner(cluster.address) as runner,
         pytest.raises(EdgefelError, match="video.mp4: its worker was lost 4 times"),
     ):
-        list(runner.run(make, [Path("video.mp4")]))
+        list(runner.run(make, [SimpleNamespace(place="video.mp4")]))
+    # Ray's own words do not come between the results of a command
+    assert capsys.readouterr().out == ""
 
 
 def test_closing_ends_tasks_under_way(cluster, tmp_path):
