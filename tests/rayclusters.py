@@ -18,7 +18,9 @@ def start_cluster(nodes: int = 2, cores: int = 1):
     stay_on_loopback()
     # of processes that Ray starts, which on a loaded machine takes longer than the half minute that Ray allows
     patient = ("RAY_agent_register_timeout_ms", "300000"), ("RAY_worker_register_timeout_seconds", "300")
-    for name, value in (*patient, ("RAY_raylet_start_wait_time_s", "300")):
+    # a machine that is gone is missed after three seconds instead of half a minute
+    quick = ("RAY_health_check_period_ms", "1000"), ("RAY_health_check_failure_threshold", "3")
+    for name, value in (*patient, *quick, ("RAY_raylet_start_wait_time_s", "300")):
         os.environ.setdefault(name, value)
     from ray.cluster_utils import Cluster
 

@@ -162,8 +162,8 @@ def _prepare(
 
     try:
         with open_runner(cluster, workers) as runner, Bars(rate=True, transient=quiet) as bars:
-            how = {"runner": runner, "restart": restart, "begin": begin, "progress": bars.advance}
-            report = prepare(dataset, output, tools, options, **how)
+            told: Any = {"begin": begin, "progress": bars.advance}
+            report = prepare(dataset, output, tools, options, runner=runner, restart=restart, **told)
         say_lost(runner)
         return report
     except KeyboardInterrupt:

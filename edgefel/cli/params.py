@@ -233,13 +233,16 @@ def workers(what: str) -> Decorator:
     )
 
 
+cluster_alone = click.option(
+    "--cluster",
+    metavar="auto|ADDRESS",
+    help="Run on a Ray cluster instead of this process; auto: the one of this machine (docs/cluster.md).",
+)
+
+
 def cluster(function: Function) -> Function:
-    """The options of every command that runs tasks: `--workers N` and `--cluster`, both None without them."""
-    function = click.option(
-        "--cluster",
-        metavar="auto|ADDRESS",
-        help="Run on a Ray cluster instead of this process; auto: the one of this machine (docs/cluster.md).",
-    )(function)
+    """The options of commands that run tasks: `--workers N` and `--cluster`, both None without them."""
+    function = cluster_alone(function)
     return click.option(
         "--workers", type=POSITIVE, help="Threads; with --cluster, tasks at once.  [default: one per core]"
     )(function)

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from edgefel import __version__
@@ -29,6 +29,8 @@ MOST_TRIES = 4
 _QUEUED = 2
 # seconds: between looks at the size of the cluster, and of a wait, after which signals are handled
 _LOOK, _POLL = 5.0, 0.5
+# variables by which options of a command reach the processes that work: `edgefel.data.images.max_pixels`
+_PASSED = ("EDGEFEL_MAX_PIXELS",)
 # seconds in which the head of a cluster must answer
 _PATIENCE = 10.0
 
@@ -64,14 +66,14 @@ class RayCluster:
         items: Iterable[Item],
         keep: Callable[[Item, Result], None] = keep_nothing,
         need: Need = ONE_CORE,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """See `Runner.run`. Results come as they are ready."""
         ray = self._ray
         task = ray.remote(_work).options(
             num_cpus=need.cores, num_gpus=need.gpus, max_retries=0, scheduling_strategy="SPREAD"
         )
         # kept on this machine, and fetched by the others once
-        job = ray.put(make)
+        job = ray.put((make, {name: os.environ[name] for name in _PASSED if name in os.environ}))
         waiting: deque[tuple[Item, int]] = deque()
         running: dict[Any, tuple[Item, int]] = {}
         room, left = _Room(ray, need, self._workers), iter(items)
@@ -176,7 +178,9 @@ def _made(job: Any) -> Work[Any, Any]:
     """What works in this process, made once for all tasks of a job."""
     import ray
 
-    return ray.get(job)()
+    make, variables = ray.get(job)
+    os.environ.update(variables)
+    return make()
 
 
 class _Room:

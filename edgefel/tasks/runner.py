@@ -7,7 +7,7 @@ workers need no access to the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -49,7 +49,7 @@ class Runner(Protocol):
         items: Iterable[Item],
         keep: Callable[[Item, Result], None] = keep_nothing,
         need: Need = ONE_CORE,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """The result of each item, in any order.
 
         make: called once in each process that works; what it gives is called by several threads there. With a cluster,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from edgefel.errors import EdgefelError
@@ -31,7 +31,7 @@ class Threads:
         items: Iterable[Item],
         keep: Callable[[Item, Result], None] = keep_nothing,
         need: Need = ONE_CORE,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """See `Runner.run`. The results come in the order of the items."""
         work, ending = make(), threading.Event()
 

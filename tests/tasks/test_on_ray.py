@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import pytest
 from rayclusters import stay_on_loopback
+from tiny_bundle import write_bundle
 
+from edgefel.data.inspection.inspect import inspect_dataset
+from edgefel.data.open import open_dataset
+from edgefel.data.preparing.plan import PrepareOptions
+from edgefel.data.preparing.run import prepare
 from edgefel.errors import EdgefelError
+from edgefel.evaluation.evaluate import evaluate_with_evidence
+from edgefel.runtime.bulk.plan import plan_labelling
+from edgefel.runtime.bulk.run import label
+from edgefel.runtime.bulk.work import Network
+from edgefel.runtime.faces import runtime_faces
 from edgefel.tasks.choose import open_runner
 from edgefel.tasks.runner import Need
+from edgefel.tasks.threads import Threads
 
 stay_on_loopback()
 pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
@@ -55,6 +70,17 @@ def test_errors_come_as_one_line(cluster):
         open_runner("127.0.0.1:1"),
     ):
         pass
+
+
+def test_max_pixels_holds_on_other_machines(cluster, monkeypatch):
+    def make():
+        from edgefel.data.images import max_pixels
+
+        return lambda item, stop: max_pixels()
+
+    monkeypatch.setenv("EDGEFEL_MAX_PIXELS", "12345")
+    with open_runner(cluster.address) as runner:
+        assert list(runner.run(make, [0])) == [12345]
 
 
 def test_a_killed_worker_costs_nothing(cluster, tmp_path):
@@ -106,3 +132,72 @@ def test_closing_ends_tasks_under_way(cluster, tmp_path):
         results.close()
     assert time.monotonic() - start < 20
     assert len(list(tmp_path.iterdir())) < 10
+
+
+@pytest.fixture(scope="module")
+def faces(faces_folder, tmp_path_factory):
+    """36 rendered faces as a data set of photographs, large enough that searching them takes a while."""
+    root = tmp_path_factory.mktemp("data") / "faces"
+    root.mkdir()
+    lines = (faces_folder / "labels.csv").read_text().splitlines()[:37]
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    for line in lines[1:]:
+        name = line.partition(",")[0]
+        (root / name).parent.mkdir(exist_ok=True)
+        image = cv2.resize(cv2.imread(str(faces_folder / name)), (480, 480))
+        cv2.imwrite(str(root / name), image)
+    return root
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_data_inspect_finds_the_same(cluster, faces):
+    found = [inspect_dataset(open_dataset(faces)).to_dict()]
+    with open_runner(cluster.address) as runner:
+        found.append(inspect_dataset(open_dataset(faces), runner=runner).to_dict())
+    assert found[0] == found[1]
+
+
+def test_data_prepare_writes_the_same_bytes(cluster, faces, tmp_path):
+    tools = partial(runtime_faces, "haar", None, 0.3, 64)
+    options = PrepareOptions(size=64, tools={"detector": "haar", "detector_model": None, "min_face": 0.3})
+    prepare(open_dataset(faces), tmp_path / "here", tools, options)
+    with open_runner(cluster.address) as runner:
+        prepare(open_dataset(faces), tmp_path / "there", tools, options, runner=runner)
+    assert files(tmp_path / "here") == files(tmp_path / "there")
+    assert len(files(tmp_path / "here")) > 30
+
+
+def test_evaluate_gives_the_same_numbers(cluster, faces, nano_checkpoint):
+    found = []
+    for runner in (None, cluster.address):
+        with contextlib.ExitStack() as stack:
+            there = stack.enter_context(open_runner(runner)) if runner else None
+            evaluation, _ = evaluate_with_evidence(nano_checkpoint, faces, None, runner=there)
+        found.append(evaluation)
+    # threads of PyTorch are one there and several here
+    assert found[0].final.accuracy == found[1].final.accuracy
+    assert found[0].images == found[1].images == 36
+
+
+def test_labels_are_the_same_when_a_machine_is_lost(cluster, faces, tmp_path):
+    """The last test, since a machine of the cluster is gone afterwards."""
+    network = Network(write_bundle(tmp_path / "bundle"), backend="onnxruntime", detector="haar")
+    with network.open() as model:
+        network = network.chosen(model)
+    plan = plan_labelling(str(faces), per_part=4)
+    label(plan, network, tmp_path / "here", Threads(1))
+    done = []
+
+    def progress():
+        done.append(1)
+        if len(done) == 2 and hasattr(cluster, "remove_node"):
+            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+
+    with open_runner(cluster.address) as runner:
+        label(plan, network, tmp_path / "there", runner, progress=progress)
+    assert files(tmp_path / "here") == files(tmp_path / "there")
+    assert len(done) == len(plan.parts) == 9
+    assert runner.lost or not hasattr(cluster, "remove_node")

@@ -53,9 +53,10 @@ class Counts:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Counts:
         """The inverse of `to_dict`. Raises TypeError for other names."""
-        return cls(
-            **{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()}
-        )
+        kept: dict[str, Any] = {}
+        for name, value in values.items():
+            kept[name] = Counter(value) if isinstance(value, dict) else value
+        return cls(**kept)
 
 
 def schema(labels: Sequence[str]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,7 +106,7 @@ class Labeller:
         reader, counts = PartReader(part, self._network.every), Counts()
         rows: list[dict[str, Any]] = []
 
-        def images() -> Iterator[SourceImage]:
+        def images() -> Generator[SourceImage, None, None]:
             for image in reader.images():
                 if stop():
                     raise Stopped
