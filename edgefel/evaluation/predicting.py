@@ -96,11 +96,14 @@ def _by_tasks(
         for outputs, unreadable in results:
             progress.advance(len(outputs.indices) + len(unreadable))
     parts = [found[piece.start] for piece in pieces]
-    joined: dict[str, Any] = {
-        one.name: np.concatenate([getattr(outputs, one.name) for outputs, _ in parts])
-        for one in fields(Outputs)
-    }
-    return Outputs(**joined), {index: why for _, skipped in parts for index, why in skipped.items()}
+    unreadable = {index: why for _, skipped in parts for index, why in skipped.items()}
+    # a piece of which nothing can be read has no embeddings
+    read = [outputs for outputs, _ in parts if len(outputs.indices)] or [parts[0][0]]
+    if len(read) == 1:
+        return read[0], unreadable
+    names = [one.name for one in fields(Outputs)]
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in read]) for name in names}
+    return Outputs(**joined), unreadable
 
 
 def _make(

@@ -109,14 +109,7 @@ class RayCluster:
         try:
             answer = self._ray.get(reference)
         except _lost(self._ray) as error:
-            if tries >= MOST_TRIES:
-                raise EdgefelError(
-                    f"{_named(item)}: its worker was lost {counted(tries, 'time')} ({_first(error)}); leave it out, or "
-                    "give the tasks more memory by fewer --workers"
-                ) from None
-            self.lost += 1
-            waiting.appendleft((item, tries + 1))
-            return []
+            return self._again(item, tries, waiting, _first(error))
         except self._ray.exceptions.RayTaskError as error:
             cause = error.as_instanceof_cause()
             if isinstance(cause, self._ray.exceptions.RaySystemError):
@@ -127,7 +120,19 @@ class RayCluster:
             raise cause from None
         if isinstance(answer, _Refused):
             raise EdgefelError(answer.message)
+        if isinstance(answer, _Ended):
+            return self._again(item, tries, waiting, "it was told to stop from outside")
         return [answer]
+
+    def _again(self, item: Item, tries: int, waiting: deque[tuple[Item, int]], why: str) -> list[Any]:
+        if tries >= MOST_TRIES:
+            raise EdgefelError(
+                f"{_named(item)}: its worker was lost {counted(tries, 'time')} ({why}); leave it out, or give the "
+                "tasks more memory by fewer --workers"
+            )
+        self.lost += 1
+        waiting.appendleft((item, tries + 1))
+        return []
 
     def _stop(
         self, running: dict[Any, tuple[Any, int]], keep: Callable[[Any, Any], None], seconds: float
@@ -144,7 +149,7 @@ class RayCluster:
                 item, _ = running.pop(reference)
                 with contextlib.suppress(ray.exceptions.RayError):
                     answer = ray.get(reference)
-                    if not isinstance(answer, _Refused):
+                    if not isinstance(answer, _Refused | _Ended):
                         keep(item, answer)
         for reference in running:
             with contextlib.suppress(ray.exceptions.RayError):
@@ -158,6 +163,10 @@ class _Refused:
         self.message = message
 
 
+class _Ended:
+    """What a task gives that stopped without having been told to by us: its process was, or was killed."""
+
+
 def _work(job: list[Any], version: str, item: Any) -> Any:
     """A task, in a worker process of any machine. job: a list of what names `make`."""
     if version != __version__:
@@ -167,8 +176,8 @@ def _work(job: list[Any], version: str, item: Any) -> Any:
         )
     try:
         return _made(job[0])(item, lambda: False)
-    except Stopped as error:
-        raise RuntimeError("a task stopped that was not told to") from error
+    except Stopped:
+        return _Ended()
     except EdgefelError as error:
         return _Refused(str(error))
 
