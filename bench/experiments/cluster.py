@@ -3,14 +3,16 @@
     python -m edgefel.bench.experiments.cluster all -o docs/results/cluster.json
 
 All machines of the cluster are this one. Steps, each of which adds to the file:
-start    until the first task has run and is over: a cluster, a process of `ablate`, threads; and the memory of a cluster
+start    until a first task is over: a cluster, a process of `ablate`, threads; and the memory of a cluster
 rates    images per second of `label` with 1 and 2 workers, on threads and on a cluster; milliseconds of an empty task
 loss     faces are prepared and labelled on three machines of which one is killed half-way, and on threads; and compared
+ablate   a small grid of trainings, one of which is killed twice, and the same without a cluster; and compared
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -40,10 +42,12 @@ from edgefel.tasks.choose import open_runner
 from edgefel.tasks.runner import Runner
 from edgefel.tasks.threads import Threads
 
-STEPS = ("start", "rates", "loss")
+STEPS = ("start", "rates", "loss", "ablate")
 _SIZE = 96  # pixels of a rendered face
 _PREPARED = 64
 _EMPTY = 500  # tasks
+_VARIANTS = ("none", "anchors")
+_OLD_ENOUGH = 6.0  # seconds: it has imported PyTorch
 # before Ray is imported: the loopback interface alone, and patience with a loaded machine
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -72,11 +76,11 @@ def cluster_of(machines: int) -> Iterator[Any]:
 
 
 def measure_start() -> dict[str, Any]:
-    """Seconds until a first task that does nothing is over, in a fresh process each; and MB of a cluster's processes."""
+    """Seconds until a first task that does nothing is over, in a fresh process each; MB of the processes it starts."""
     nothing = "lambda: (lambda item, stop: item)"
     codes = {
         "cluster": "import ray; ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False);"
-        f"from edgefel.tasks.on_ray import RayCluster; list(RayCluster('auto').run({nothing}, [0]));"
+        f"from edgefel.tasks.on_ray import RayCluster; r = RayCluster('auto'); list(r.run({nothing}, [0])); r.close();"
         "import psutil; me = psutil.Process();"
         "print(sum(p.memory_info().rss for p in me.children(recursive=True)) // 2**20)",
         "threads": f"from edgefel.tasks.threads import Threads; list(Threads(2).run({nothing}, [0])); print(0)",
@@ -146,16 +150,65 @@ def measure_loss(faces: Path, work: Path) -> dict[str, Any]:
             do(work / f"{name}-there", runner, killer.progress)
             there = time.perf_counter() - begin
             lost = runner.lost
+        files = _files(work / f"{name}-here")
         found[name] = {
             "faces": count,
             "killed_after": killer.at,
             "tasks_repeated": lost,
-            "files": len(_files(work / f"{name}-here")),
-            "equal": _files(work / f"{name}-here") == _files(work / f"{name}-there"),
+            "files": len(files),
+            "bytes_per_face": round(sum(map(len, files.values())) / count),
+            "equal": files == _files(work / f"{name}-there"),
             "seconds_threads": round(here, 1),
             "seconds_cluster": round(there, 1),
         }
     return found
+
+
+def measure_ablation(work: Path) -> dict[str, Any]:
+    """`edgefel ablate head --recipe quick` both ways. Of the cluster's, a training process is killed twice."""
+    variants = [word for name in _VARIANTS for word in ("--only", name)]
+    grid = ["ablate", "head", "--recipe", "quick", "--seeds", "1", "--jobs", "2", *variants]
+    command = [sys.executable, "-m", "edgefel.cli.main", *grid, "--json"]
+    subprocess.run([*command, "-o", str(work / "here")], check=True, capture_output=True)
+    killed: list[str] = []
+    with cluster_of(2) as cluster:
+        there = [*command, "-o", str(work / "there"), "--cluster", cluster.address]
+        process = subprocess.Popen(there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None:
+            time.sleep(0.5)
+            if len(killed) < 2 and (found := _training(work / "there")) is not None:
+                killed.append(found[1])
+                os.kill(found[0], signal.SIGKILL)
+        _, errors = process.communicate()
+    rows = [_rows(work / name) for name in ("here", "there")]
+    return {
+        "runs": len(rows[0]),
+        "killed": len(killed),
+        "of_one_run": len(set(killed)) == 1,
+        "said": [line for line in errors.splitlines() if "repeated" in line],
+        "equal": rows[0] == rows[1],
+    }
+
+
+def _training(folder: Path) -> tuple[int, str] | None:
+    """Number and folder of a training process that has run for some seconds, of the first run by name."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        words = process.info["cmdline"] or []
+        if "edgefel.bench.experiments.ablation.pool" in words and words[-1].startswith(str(folder)):
+            found.append((words[-1], process.pid, time.time() - process.info["create_time"]))
+    name, pid, age = min(found, default=("", 0, 0.0))
+    return (pid, name) if age > _OLD_ENOUGH else None
+
+
+def _rows(folder: Path) -> list[Any]:
+    """The rows of a grid, without what depends on the machine's load."""
+    rows = [json.loads(line) for line in (folder / "head" / "rows.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["metrics"].pop("seconds", None)
+    return [{name: row[name] for name in ("subject", "metrics", "notes") if name in row} for row in rows]
 
 
 class _Killer:
@@ -201,13 +254,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         faces = chosen.faces
-        if faces is None and set(steps) - {"start"}:
+        if faces is None and set(steps) & {"rates", "loss"}:
             faces = work / "faces"
             write_faces(faces, FaceOptions(count=chosen.count, size=_SIZE, subjects=400), image_format="jpg")
         run = {
             "start": measure_start,
-            "rates": lambda: measure_rates(faces, work, min(chosen.count, 3000)),
+            "rates": lambda: measure_rates(faces, work, min(chosen.count, 2000)),
             "loss": lambda: measure_loss(faces, work),
+            "ablate": lambda: measure_ablation(work),
         }
         for step in steps:
             found = read_json(chosen.output) if chosen.output.is_file() else {}
