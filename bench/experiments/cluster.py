@@ -31,6 +31,7 @@ from edgefel.data.preparing.plan import PrepareOptions
 from edgefel.data.preparing.run import prepare
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
+from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
 from edgefel.runtime.bulk.plan import plan_labelling
@@ -176,10 +177,12 @@ def measure_ablation(work: Path) -> dict[str, Any]:
         process = subprocess.Popen(there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while process.poll() is None:
             time.sleep(0.5)
-            if len(killed) < 2 and (found := _training(work / "there")) is not None:
+            if len(killed) < 2 and (found := _training(work / "there", process.pid)) is not None:
                 killed.append(found[1])
                 os.kill(found[0], signal.SIGKILL)
         _, errors = process.communicate()
+        if process.returncode:
+            raise EdgefelError(f"{' '.join(there)}: {errors[-2000:]}")
     rows = [_rows(work / name) for name in ("here", "there")]
     return {
         "runs": len(rows[0]),
@@ -190,14 +193,18 @@ def measure_ablation(work: Path) -> dict[str, Any]:
     }
 
 
-def _training(folder: Path) -> tuple[int, str] | None:
-    """Number and folder of a training process that has run for some seconds, of the first run by name."""
+def _training(folder: Path, local: int) -> tuple[int, str] | None:
+    """Number and folder of a training process that has run for some seconds, of the first run by name.
+
+    local: the process of the command itself, which trains what all runs start from.
+    """
     import psutil
 
     found = []
-    for process in psutil.process_iter(["cmdline", "create_time"]):
+    for process in psutil.process_iter(["cmdline", "create_time", "ppid"]):
         words = process.info["cmdline"] or []
-        if "edgefel.bench.experiments.ablation.pool" in words and words[-1].startswith(str(folder)):
+        trains = "edgefel.bench.experiments.ablation.pool" in words and words[-1].startswith(str(folder))
+        if trains and process.info["ppid"] != local:
             found.append((words[-1], process.pid, time.time() - process.info["create_time"]))
     name, pid, age = min(found, default=("", 0, 0.0))
     return (pid, name) if age > _OLD_ENOUGH else None

@@ -105,7 +105,7 @@ def warn_unreadable(names: Sequence[Any]) -> None:
 def say_lost(runner: Runner) -> None:
     """Says on stderr how many tasks had to be repeated, if any had to."""
     if runner.lost:
-        click.echo(f"{counted(runner.lost, 'task')} repeated: the worker or machine was lost", err=True)
+        click.echo(f"{counted(runner.lost, 'task')} repeated, whose worker or machine was lost", err=True)
 
 
 @contextmanager

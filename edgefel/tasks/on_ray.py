@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import os
 import socket
-import sys
 import time
 import warnings
 from collections import deque
@@ -48,9 +48,9 @@ class RayCluster:
         self._ray = _import_ray()
         self._workers = workers
         self.lost = 0
-        # Ray prints what happens to workers, on the stream of results
+        # Ray prints what happens to workers, at length and on the stream of results; it is in Ray's logs, too
         self._printing = contextlib.ExitStack()
-        self._printing.enter_context(contextlib.redirect_stdout(sys.stderr))
+        self._printing.enter_context(contextlib.redirect_stdout(_Nowhere()))
         # a process that is connected already stays so
         self._connected = not self._ray.is_initialized()
         try:
@@ -154,6 +154,13 @@ class RayCluster:
         for reference in running:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(reference, force=True)
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes text and drops it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _Refused:
