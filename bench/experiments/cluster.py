@@ -231,9 +231,17 @@ class _Killer:
         if not self.at and self._done >= self._after:
             self.at = self._done
             node = self._cluster.list_all_nodes()[-1]
-            # the raylet; its workers end with it
+            # the raylet and its workers, which would otherwise finish what they are at
             for info in node.all_processes["raylet"]:
-                os.kill(info.process.pid, signal.SIGKILL)
+                for process in reversed(_with_children(info.process.pid)):
+                    os.kill(process, signal.SIGKILL)
+
+
+def _with_children(pid: int) -> list[int]:
+    """The process, and then all that it has started."""
+    import psutil
+
+    return [pid, *(process.pid for process in psutil.Process(pid).children(recursive=True))]
 
 
 def _network() -> Network:

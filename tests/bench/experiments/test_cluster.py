@@ -16,6 +16,7 @@ from edgefel.tasks.threads import Threads
 def test_the_last_machine_is_killed_once_when_half_is_done(monkeypatch):
     killed = []
     monkeypatch.setattr(cluster.os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(cluster, "_with_children", lambda pid: [pid, 10 * pid])
 
     def node(pid):
         return SimpleNamespace(all_processes={"raylet": [SimpleNamespace(process=SimpleNamespace(pid=pid))]})
@@ -23,7 +24,7 @@ def test_the_last_machine_is_killed_once_when_half_is_done(monkeypatch):
     killer = _Killer(SimpleNamespace(list_all_nodes=lambda: [node(1), node(2), node(3)]), 10)
     for _ in range(5):
         killer.progress(4)
-    assert killed == [(3, signal.SIGKILL)]
+    assert killed == [(30, signal.SIGKILL), (3, signal.SIGKILL)]
     assert killer.at == 12
 
 
