@@ -119,4 +119,10 @@ def _times(count: int) -> str:
 def _source(found: Mapping[str, Any], step: str) -> str:
     device, command, load = found["environment"]["device"], found["command"], found[step]["load_before"]
     made = f"[results/cluster.json](results/cluster.json), made by `{command}`"
-    return f"{device}, load {load:g} before. Numbers: {made}."
+    busy = load > found["environment"]["cores"]
+    also = (
+        " The machine was busy with other work: times and rates are to be repeated on a quiet one."
+        if busy
+        else ""
+    )
+    return f"{device}, load {load:g} before.{also} Numbers: {made}."

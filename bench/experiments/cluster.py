@@ -44,6 +44,8 @@ from edgefel.tasks.runner import Runner
 from edgefel.tasks.threads import Threads
 
 STEPS = ("start", "rates", "loss", "ablate")
+_MODULE = "python -m edgefel.bench.experiments.cluster"
+_COUNT = 20_000  # faces
 _SIZE = 96  # pixels of a rendered face
 _PREPARED = 64
 _EMPTY = 500  # tasks
@@ -259,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"))
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=20_000, help="Faces.")
+    parser.add_argument("--count", type=int, default=_COUNT, help="Faces.")
     parser.add_argument(
         "--faces", type=Path, help="A set of `edgefel data synth --format jpg`; else it is rendered."
     )
@@ -281,7 +283,8 @@ def main() -> None:
         for step in steps:
             found = read_json(chosen.output) if chosen.output.is_file() else {}
             found[step] = run[step]() | {"load_before": round(os.getloadavg()[0], 1)}
-            found["command"] = "python -m edgefel.bench.experiments.cluster all -o docs/results/cluster.json"
+            counted = "" if chosen.count == _COUNT else f" --count {chosen.count}"
+            found["command"] = f"{_MODULE} {' '.join(chosen.steps)}{counted} -o docs/results/cluster.json"
             found["environment"] = environment.describe()
             write_json(chosen.output, found)
 

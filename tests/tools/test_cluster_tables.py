@@ -6,7 +6,7 @@ import cluster_tables
 
 FOUND = {
     "command": "python -m x",
-    "environment": {"device": "CPU, 2 cores"},
+    "environment": {"device": "CPU, 2 cores", "cores": 2},
     "start": {
         "cluster": {"seconds": 12.34, "children_mb": 1700},
         "process": {"seconds": 0.6, "children_mb": 0},
@@ -49,7 +49,9 @@ def test_start_and_rates():
     said = cluster_tables.rates(FOUND)
     assert "| threads of one process | 100 | 190 | 1.90 |" in said
     assert "takes 2.2 ms" in said
-    assert "load 2 before" in said
+    assert "load 2 before. Numbers" in said
+    # three processes wanted two cores
+    assert "load 3 before. The machine was busy" in cluster_tables.loss(FOUND)
 
 
 def test_a_difference_is_not_hidden():
