@@ -63,6 +63,19 @@ def in_threads(
 
 
 @contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Limits OpenCV to one thread in each of ours, for which results do not depend on the number of cores either."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextmanager
 def worker_pool(
     count: int | None, begin: Callable[..., object] | None = None, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:

@@ -20,6 +20,7 @@ LAYERS = (
     "text",
     "signals",
     "workers",
+    "tasks",
     "progress",
     "files",
     "report",

@@ -57,6 +57,7 @@ ON_A_DEVICE = [
     "data inspect {}/faces -o {}/inspected --workers 1",
     "data sheet {}/faces -o {}/sheet.png",
     "data prepare {}/faces -o {}/prepared --workers 1",
+    f"label {NANO} {{}}/faces -o {{}}/labels --backend onnxruntime --workers 1",
 ]
 WITH_TORCH = [
     "models",

@@ -24,6 +24,7 @@ from pathlib import Path
 import aarch64_rows  # noqa: F401  registers its table
 import bench_tables  # noqa: F401  registers its tables
 import click
+import cluster_tables  # noqa: F401  registers its tables
 import cv2
 import kernel_tables  # noqa: F401  registers its tables
 import network_tables  # noqa: F401

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import print_json, print_table, progress_bars
+from edgefel.cli.console import print_json, print_table, progress_bars, say_lost
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH, POSITIVE
+from edgefel.cli.param_types import PATH, POSITIVE, FiniteRange
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -64,6 +66,13 @@ FAILED = 1  # exit code where runs failed
 @click.option(
     "--jobs", type=POSITIVE, help="Concurrent runs.  [default: one for each GPU, else for each core]"
 )
+@params.cluster_alone
+@click.option(
+    "--gpus",
+    type=FiniteRange(min=0),
+    default=0.0,
+    help="With --cluster: GPUs of a run, such as 1, or 0.5 for two runs on each.",
+)
 @click.option("--dry-run", is_flag=True, help="List the runs and their state; train nothing.")
 @params.quiet
 @params.json_output
@@ -77,6 +86,8 @@ def command(
     first_seed: int,
     settings: tuple[str, ...],
     jobs: int | None,
+    cluster: str | None,
+    gpus: float,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -107,6 +118,7 @@ def command(
       edgefel ablate losses --set loss.correction_ramp=none -o no-ramp
       edgefel ablate head --data FER+ --streams runs/fer-plus-nano
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
+      edgefel ablate head --recipe full --data RAF-DB --cluster auto --gpus 1
     """
     modules = ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib")
     require("train", "edgefel ablate", *modules)
@@ -114,6 +126,7 @@ def command(
     from edgefel.bench.experiments.ablation.study import experiment_for
 
     params.refuse_layout_alone()
+    params.refuse_alone("gpus", "cluster")
     numbers = tuple(range(first_seed, first_seed + seeds))
     changes = parse_changes(settings)
     about = experiment_for(experiment, chosen["data"], chosen["layout"])
@@ -128,12 +141,18 @@ def command(
     from edgefel.bench.experiments.ablation import report
     from edgefel.bench.experiments.ablation.pool import slots
     from edgefel.bench.experiments.ablation.study import run_study
+    from edgefel.bench.experiments.ablation.trials import run_on_cluster
+    from edgefel.tasks.choose import open_runner
     from edgefel.workers import usable_cores
 
     places = slots(jobs, torch.cuda.device_count(), usable_cores())
-    with progress_bars(disable=quiet or as_json) as progress:
-        bars = _Bars(study, progress)
-        outcome, failures = run_study(study, places, bars.watch, bars.rendered)
+    with ExitStack() as stack:
+        runner = stack.enter_context(open_runner(cluster, jobs)) if cluster else None
+        bars = _Bars(study, stack.enter_context(progress_bars(disable=quiet or as_json)))
+        train = partial(run_on_cluster, runner=runner, gpus=gpus, watch=bars.watch) if runner else None
+        outcome, failures = run_study(study, places, bars.watch, bars.rendered, train)
+    if runner is not None:
+        say_lost(runner)
     if as_json:
         failed = [{"folder": str(run.folder), "message": message} for run, message in failures]
         print_json(report.to_dict(outcome) | {"failed": failed})

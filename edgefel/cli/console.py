@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.text import Text
 
+    from edgefel.tasks.runner import Runner
+
 # width for files and pipes
 _WIDTH = 140
 
@@ -98,6 +100,12 @@ def warn_unreadable(names: Sequence[Any]) -> None:
     """Warns about the images that were skipped, if there are any."""
     if names:
         warn(f"{counted(len(names), 'unreadable image')} skipped: {first_names(names, 3)}")
+
+
+def say_lost(runner: Runner) -> None:
+    """Says on stderr how many tasks had to be repeated, if any had to."""
+    if runner.lost:
+        click.echo(f"{counted(runner.lost, 'task')} repeated, whose worker or machine was lost", err=True)
 
 
 @contextmanager

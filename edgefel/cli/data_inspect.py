@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_json, table_console
+from edgefel.cli.console import Bars, print_json, say_lost, table_console
 from edgefel.cli.lazy import require
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
@@ -38,7 +38,7 @@ FILES = ("report.json", "balance.png", "contact_sheet.png", "pairs.png")
     help="Maximum number of findings of each kind to list in the report; all are counted.",
 )
 @params.detector_model
-@params.workers("Threads")
+@params.cluster
 @click.option(
     "--strict",
     is_flag=True,
@@ -55,7 +55,8 @@ def command(
     distance: int,
     limit: int,
     detector_model: Path | None,
-    workers: int,
+    workers: int | None,
+    cluster: str | None,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -71,6 +72,7 @@ def command(
       edgefel data inspect faces
       edgefel data inspect faces -o report
       edgefel data inspect faces --strict --json      in a script
+      edgefel data inspect faces --cluster auto       on the machines of a Ray cluster
     """
     if output is None:
         params.refuse_alone("overwrite", "output")
@@ -80,6 +82,7 @@ def command(
     from edgefel.data.open import by_other_votes, open_dataset
     from edgefel.files.write import check_free
     from edgefel.runtime.faces import crop_detector
+    from edgefel.tasks.choose import open_runner
 
     find = crop_detector(detector_model)
     if output is not None:
@@ -87,10 +90,12 @@ def command(
         _check_replaced(output)
     dataset = open_dataset(data, layout=layout)
     other = by_other_votes(dataset)
-    options = InspectionOptions(distance, limit, workers)
-    with Bars(transient=as_json) as bars:
+    options = InspectionOptions(distance, limit)
+    others = [other] if other else []
+    with open_runner(cluster, workers) as runner, Bars(transient=as_json) as bars:
         advance = bars.counter("images", len(dataset))
-        inspection = inspect_dataset(dataset, options, advance, others=[other] if other else [], find=find)
+        inspection = inspect_dataset(dataset, options, advance, others=others, find=find, runner=runner)
+    say_lost(runner)
     if output is not None:
         _write(output, inspection, overwrite)
     if as_json:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_json
+from edgefel.cli.console import Bars, print_json, say_lost
 from edgefel.cli.param_types import POSITIVE, FiniteRange
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
@@ -16,7 +17,6 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
     from edgefel.data.preparing.plan import PrepareOptions
-    from edgefel.runtime.faces import RuntimeFaces
 
 _SHOWN = 5  # names of images that are printed
 
@@ -64,7 +64,7 @@ _SHOWN = 5  # names of images that are printed
     metavar="N",
     help="Write WebDataset shards of N images instead of files.",
 )
-@params.workers("Threads")
+@params.cluster
 @click.option("--restart", is_flag=True, help="Discard the results of an unfinished run.")
 @params.json_output
 def command(
@@ -77,7 +77,8 @@ def command(
     min_face: float | None,
     no_detect: bool,
     splits: str | None,
-    workers: int,
+    workers: int | None,
+    cluster: str | None,
     restart: bool,
     as_json: bool,
     **options: Any,
@@ -96,10 +97,11 @@ def command(
       edgefel data prepare AffectNet -o affectnet-faces --detector yunet
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
+      edgefel data prepare AffectNet -o affectnet-faces --cluster auto     on the machines of a Ray cluster
     """
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.plan import PrepareOptions
-    from edgefel.runtime.faces import choose_detector
+    from edgefel.runtime.faces import choose_detector, runtime_faces
 
     params.refuse_alone("seed", "splits")
     for option in ("detector", "detector_model", "min_face", "missing"):
@@ -112,14 +114,8 @@ def command(
     )
     opened = open_dataset(data, split, layout)
 
-    def tools() -> RuntimeFaces:
-        from edgefel.runtime.faces import RuntimeFaces, make_detector
-
-        # the threads are those of `workers`
-        find = None if no_detect else make_detector(name, model, min_share=min_face, threads=1)
-        return RuntimeFaces(find, prepare_options.size)
-
-    report = _prepare(opened, output, tools, prepare_options, as_json, workers=workers, restart=restart)
+    tools = partial(runtime_faces, None if no_detect else name, model, min_face, prepare_options.size)
+    report = _prepare(opened, output, tools, prepare_options, as_json, cluster, workers, restart)
     if as_json:
         print_json({"output": str(output), **report})
     else:
@@ -150,9 +146,13 @@ def _prepare(
     tools: Any,
     options: PrepareOptions,
     quiet: bool,
-    **how: Any,
+    cluster: str | None,
+    workers: int | None,
+    restart: bool,
 ) -> dict[str, Any]:
-    from edgefel.data.preparing.run import partial_folder, prepare
+    from edgefel.data.preparing.run import prepare
+    from edgefel.files.resumable import partial_folder
+    from edgefel.tasks.choose import open_runner
 
     def begin(done: int, total: int) -> None:
         if done:
@@ -161,8 +161,11 @@ def _prepare(
         bars.update(done, total)
 
     try:
-        with Bars(rate=True, transient=quiet) as bars:
-            return prepare(dataset, output, tools, options, begin=begin, progress=bars.advance, **how)
+        with open_runner(cluster, workers) as runner, Bars(rate=True, transient=quiet) as bars:
+            told: Any = {"begin": begin, "progress": bars.advance}
+            report = prepare(dataset, output, tools, options, runner=runner, restart=restart, **told)
+        say_lost(runner)
+        return report
     except KeyboardInterrupt:
         kept = partial_folder(output)
         if kept.is_dir():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_json, table_console, warn
+from edgefel.cli.console import Bars, print_json, say_lost, table_console, warn
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH
 
@@ -45,7 +46,10 @@ from edgefel.cli.param_types import PATH
 @click.option("--grid", type=click.IntRange(1, 60), default=12, help="Number of images to draw.")
 @params.output("New folder for report.html, its figures as PNG and evaluation.json.", required=False)
 @params.json_output
-@click.option("--workers", type=click.IntRange(min=0), default=2, help="Reading threads.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=2, help="Reading threads; unused with --cluster."
+)
+@params.cluster_alone
 @click.option("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 def command(
     checkpoint: Path,
@@ -56,6 +60,7 @@ def command(
     grid: int,
     output: Path | None,
     as_json: bool,
+    cluster: str | None,
     **options: Any,
 ) -> None:
     """Accuracy, macro F1, recall by class and group, calibration and clustering of a checkpoint.
@@ -85,18 +90,23 @@ def command(
     from edgefel.evaluation.evaluate import evaluate_with_evidence
     from edgefel.evaluation.terminal import coverage_table, notes, table
     from edgefel.files.write import check_free
+    from edgefel.tasks.choose import open_runner
 
     part = None if split == "all" else split
     if output:
         check_free(output)
-    with Bars(transient=True) as progress:
+    with ExitStack() as stack:
+        runner = stack.enter_context(open_runner(cluster)) if cluster else None
+        progress = stack.enter_context(Bars(transient=True))
         evaluation, evidence = evaluate_with_evidence(
-            checkpoint, data, part, by=by or None, progress=progress, **options
+            checkpoint, data, part, by=by or None, progress=progress, runner=runner, **options
         )
         if output:
             from edgefel.evaluation.report import write_evaluation
 
             write_evaluation(output, evaluation, evidence, grid=grid, progress=progress)
+    if runner is not None:
+        say_lost(runner)
     warn(*evaluation.class_notes)
     if as_json:
         print_json(evaluation.to_dict())

@@ -43,6 +43,7 @@ COMMANDS = {
     "run": "Label faces from a camera, a stream or a video, person by person.",
     "serve": "Serve a page, REST and a WebSocket that label faces.",
     "predict": "Label the faces in images or a video with an exported model.",
+    "label": "Label the faces of folders, shards, manifests or object stores into Parquet files.",
     "detector": "Get the face detector YuNet: faster, and finds more faces than OpenCV's cascade.",
     "doctor": "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",
     "completion": "Print the script by which bash, zsh or fish completes edgefel's commands.",

@@ -1,4 +1,4 @@
-"""The network and the face detector of `edgefel predict`, `run` and `serve`: their options, and opening them."""
+"""The network and the face detector of `edgefel predict`, `label`, `run` and `serve`: options, and opening them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _OPTIONS = {
 }
 
 
-def network_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of `edgefel.load`, which reach the command as the dict `network`."""
+def network_options(function: Callable[..., None], without: str = "") -> Callable[..., None]:
+    """The options of `edgefel.load`, which reach the command as the dict `network`. without: leaves one of them out."""
+    options = {name: option for name, option in _OPTIONS.items() if name != without}
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        function(network={name: values.pop(name) for name in _OPTIONS}, **values)
+        function(network={name: values.pop(name) for name in options}, **values)
 
-    for option in reversed(_OPTIONS.values()):
+    for option in reversed(options.values()):
         command = option(command)
     return command
 

@@ -234,6 +234,21 @@ def workers(what: str) -> Decorator:
     )
 
 
+cluster_alone = click.option(
+    "--cluster",
+    metavar="auto|ADDRESS",
+    help="Run on a Ray cluster instead of this process; auto: the one of this machine (docs/cluster.md).",
+)
+
+
+def cluster(function: Function) -> Function:
+    """The options of commands that run tasks: `--workers N` and `--cluster`, both None without them."""
+    function = cluster_alone(function)
+    return click.option(
+        "--workers", type=POSITIVE, help="Threads; with --cluster, tasks at once.  [default: one per core]"
+    )(function)
+
+
 def seconds(default: str) -> Decorator:
     """`--seconds`, whose default depends on other options."""
     return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")

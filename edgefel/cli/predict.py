@@ -63,7 +63,7 @@ def command(
     from edgefel.runtime.predict import check_save, predict_source
     from edgefel.runtime.stream.sources import open_source
 
-    bundle = _bundle(bundles, source)
+    bundle = bundle_before(bundles, source)
     params.refuse_both("no_detect", "detector_model")
     params.refuse_alone("overwrite", "save")
     opened = open_source(source)
@@ -103,7 +103,7 @@ def command(
     say(errors, *_lines(summary, f"{model.session.file.name} by {model.session.backend}"))
 
 
-def _bundle(before: tuple[Path, ...], source: Path) -> Path:
+def bundle_before(before: tuple[Path, ...], source: Path) -> Path:
     """BUNDLE of `[BUNDLE] SOURCE`: what stands before SOURCE, or the network that comes with edgefel."""
     from edgefel.runtime.manifest import is_bundle
     from edgefel.runtime.shipped import shipped_bundle

@@ -9,6 +9,7 @@ from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
 from edgefel.progress import SILENT, Progress
+from edgefel.tasks.runner import Runner
 from edgefel.text import counted
 
 SWITCHED_OFF = "not looked for: switched off"
@@ -55,7 +56,7 @@ class WithoutCopies:
 
 
 def find_copies(
-    whole: ImageDataset, split: str, workers: int, progress: Progress = SILENT
+    whole: ImageDataset, split: str, runner: Runner, progress: Progress = SILENT
 ) -> tuple[tuple[str, ...], Elsewhere] | str:
     """The other splits that hold images, and which images of this one, in its order, have a copy there; or why that
     is not known.
@@ -68,7 +69,7 @@ def find_copies(
     if not others:
         return NO_OTHER
     progress.start("looking for copies in other splits (--no-copies does not)")
-    found = copies_elsewhere(whole, workers=workers, progress=progress.advance)
+    found = copies_elsewhere(whole, runner=runner, progress=progress.advance)
     return others, found.at(whole.in_split(split))
 
 

@@ -12,15 +12,13 @@ import numpy as np
 import torch
 
 from edgefel.data.dataset import ImageDataset, MatchedDataset
-from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
-from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.copies import SWITCHED_OFF, WithoutCopies, find_copies, judge_without_copies
 from edgefel.evaluation.coverage import Coverage, compute_coverage
 from edgefel.evaluation.groups import GROUP, Attribute, attribute_columns, judge_attribute, read_attributes
-from edgefel.evaluation.inference import Outputs, run_model
+from edgefel.evaluation.inference import Outputs
 from edgefel.evaluation.metrics import (
     SPREAD_DEFINITION,
     Clustering,
@@ -35,12 +33,13 @@ from edgefel.evaluation.metrics import (
     reliability_bins,
     spread,
 )
+from edgefel.evaluation.predicting import predict
 from edgefel.evaluation.selection import Shown, find_images, rows_of
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.progress import SILENT, Progress
-from edgefel.text import counted
+from edgefel.tasks.runner import Runner
+from edgefel.tasks.threads import Threads
 
-_BATCH = 64
 # images of the papers' table of probabilities
 _DRAWN = 60
 
@@ -158,6 +157,7 @@ def evaluate_with_evidence(
     show: Sequence[Path] = (),
     copies: bool = True,
     workers: int = 0,
+    runner: Runner | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
 ) -> tuple[Evaluation, Evidence]:
@@ -169,7 +169,7 @@ def evaluate_with_evidence(
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
     there (`groups.KNOWN_COLUMNS`). show: images of the report (`find_images`). copies: whether to look for the images'
-    copies in other splits.
+    copies in other splits. workers: threads that read. runner: of a cluster, whose machines read and predict instead.
 
     Returns the evaluation, and what `write_evaluation` needs for all figures. Raises EdgefelError if the checkpoint or
     data cannot be read, if they share too few classes, if no image can be read, or for a column, image or device that
@@ -182,7 +182,7 @@ def evaluate_with_evidence(
     matched = judged.matched(loaded.labels)
     data = matched.dataset
     columns, asked = attribute_columns(data, by), find_images(data, show)
-    predicted, skipped = _predict(loaded, data, workers, device, progress)
+    predicted, skipped = predict(loaded, data, workers, runner, device, progress)
     outputs, classes, notes = _in_common(matched, predicted)
     rows = outputs.indices
     values = {GROUP: tuple(data.samples[int(index)].group for index in rows)}
@@ -192,7 +192,7 @@ def evaluate_with_evidence(
     corrects = head is not None and (head.anchors_per_class > 0 or head.attentive)
     corrected = outputs.corrected if corrects else None
     name = "given" if whole is dataset else (split or "all")
-    found = find_copies(whole, name, max(workers, 1), progress) if copies else SWITCHED_OFF
+    found = find_copies(whole, name, runner or Threads(max(workers, 1)), progress) if copies else SWITCHED_OFF
     rest: WithoutCopies | None = None
     if not isinstance(found, str):
         others, elsewhere = found
@@ -220,35 +220,6 @@ def check_device(device: torch.device | str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
-
-
-def _predict(
-    loaded: Checkpoint, data: ImageDataset, workers: int, device: torch.device | str, progress: Progress
-) -> tuple[Outputs, tuple[str, ...]]:
-    """The outputs for every readable image, and the paths of the others."""
-    preprocessing = Preprocessing.from_dict(loaded.preprocessing)
-    source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
-    progress.start("evaluating", len(data))
-    outputs = run_model(
-        loaded.model.to(device),
-        source.readable(range(len(data)), _BATCH),
-        preprocessing,
-        len(loaded.labels),
-        device,
-        progress.advance,
-        features=True,
-    )
-    skipped = tuple(str(data.samples[index].path) for index in sorted(source.skipped))
-    if len(outputs.indices) == 0:
-        raise EdgefelError(
-            f"{data.root}: none of the {counted(len(data), 'image')} can be read, e.g. {skipped[0]}; repair the files"
-        )
-    if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
-        raise EdgefelError(
-            f"{loaded.path}: its outputs are not finite, so its weights are damaged or training diverged; "
-            "take an earlier checkpoint"
-        )
-    return outputs, skipped
 
 
 def _in_common(

@@ -237,5 +237,14 @@ class RuntimeFaces:
         return self._preprocessing.resize_image(align(image, face, self._preprocessing.resize))
 
 
+def runtime_faces(
+    detector: str | None, model: str | os.PathLike[str] | None, min_share: float | None, size: int
+) -> RuntimeFaces:
+    """The tools of one thread: a detector by name, None where images are faces already; see `make_detector`."""
+    if detector is None:
+        return RuntimeFaces(None, size)
+    return RuntimeFaces(make_detector(detector, model, min_share=min_share, threads=1), size)
+
+
 def _grey(image: Image) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -25,6 +25,7 @@ from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.documents import read_json
 from edgefel.runtime.faces import crop_detector
+from edgefel.tasks.threads import Threads
 from edgefel.text import counted
 from edgefel.training.config import TrainConfig
 from edgefel.training.log import loading_bar
@@ -207,7 +208,7 @@ def _without_copies(
         )
     shown = not quiet and os.environ.get("LOCAL_RANK", "0") == "0"
     with loading_bar(len(everything), shown=shown, text="looking for copies") as advance:
-        found = copies_elsewhere(everything, workers=max(config.compute.workers, 1), progress=advance)
+        found = copies_elsewhere(everything, runner=Threads(max(config.compute.workers, 1)), progress=advance)
     found = found.at(everything.in_split("train"))
     left = train.subset(np.flatnonzero(~found.any))
     if not len(left):

@@ -19,10 +19,10 @@ from heeding import heed
 
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
-from edgefel.data.preparing.run import partial_folder
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
+from edgefel.files.resumable import partial_folder
 from edgefel.runtime.faces import crops, make_detector
 
 

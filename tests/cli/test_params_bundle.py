@@ -17,6 +17,7 @@ WRONG = {
     "bench throughput": ("--precision int8", "no int8 file"),
     "doctor": ("nothere", "nothere: no manifest.json here"),
     "engine": ("--kernels nothere", "nothere: no such folder"),
+    "label": ("nothere -o out", "nothere: no such file or folder"),
     "pack": ("-o edge.tar --precision int8", "no int8 onnx file in this bundle"),
     "predict": ("nothere.png --save labelled", "nothere.png: no such file"),
     "serve": ("--host 0.0.0.0", "0.0.0.0"),

@@ -157,7 +157,7 @@ def _write_journal(work: Path) -> None:
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.journal import MISSING, Journal
     from edgefel.data.preparing.plan import PrepareOptions, PreparePlan
-    from edgefel.data.preparing.run import partial_folder
+    from edgefel.files.resumable import partial_folder
 
     partial = partial_folder(work / "crops")
     (partial / "faces").mkdir(parents=True)

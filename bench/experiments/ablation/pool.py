@@ -1,4 +1,8 @@
-"""Runs in parallel, each in a process of its own, on the available cores or GPUs."""
+"""Runs in parallel, each in a process of its own, on the available cores or GPUs of this machine.
+
+A cluster is for several machines (`trials`): started for one, Ray takes seconds and a gigabyte of memory before the
+first run begins, and this takes neither (docs/cluster.md).
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,10 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU, or some cores, for one run at a time. threads: of PyTorch. gpu: its number."""
+    """A GPU, or some cores, for one run at a time. threads: of PyTorch. gpu: its number, or what names it."""
 
     threads: int
-    gpu: int | None = None
+    gpu: int | str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -72,7 +76,7 @@ def run_all(
             for number, slot in enumerate(places):
                 if number not in active and waiting:
                     run = waiting.pop(0)
-                    active[number] = run, _start(run, slot)
+                    active[number] = run, start(run, slot)
                     watch(run, 0)
             time.sleep(_POLL)
             for number, (run, process) in list(active.items()):
@@ -80,23 +84,28 @@ def run_all(
                     watch(run, last_step(run.folder / RUN / "metrics.csv"))
                     continue
                 del active[number]
-                code = _end(process)
+                code = end(process)
                 watch(run, None)
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
                 if code:
-                    log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
-                    message = log.splitlines()[-1] if log else f"ended with {code}"
-                    failures.append((run, message.removeprefix("error: ")))
+                    failures.append((run, failure(run, code)))
     finally:
         for _, process in active.values():
             process.send_signal(signal.SIGTERM)
         for _, process in active.values():
-            _end(process)
+            end(process)
     return failures
 
 
-def _start(run: StudyRun, slot: Slot) -> subprocess.Popen[bytes]:
+def failure(run: StudyRun, code: int) -> str:
+    """Why a run failed: the last line that it has printed."""
+    log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+    return (log.splitlines()[-1] if log else f"ended with {code}").removeprefix("error: ")
+
+
+def start(run: StudyRun, slot: Slot) -> subprocess.Popen[bytes]:
+    """The process that trains a run: see `main`."""
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / PLAN, {"config": run.config.to_dict(), "threads": slot.threads})
     # a session of its own: Ctrl-C of the terminal is for the parent, which asks the runs one by one
@@ -111,7 +120,7 @@ def _start(run: StudyRun, slot: Slot) -> subprocess.Popen[bytes]:
         )
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def end(process: subprocess.Popen[bytes]) -> int:
     """Waits; the exit code. A run that takes too long is killed, and so is one when Ctrl-C is pressed again."""
     try:
         process.wait(_PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,10 +42,12 @@ def run_study(
     places: Sequence[Slot],
     watch: Callable[[StudyRun, int | None], None],
     rendered: Callable[[int], None],
+    train: Callable[[Sequence[StudyRun]], list[tuple[StudyRun, str]]] | None = None,
 ) -> tuple[Outcome, list[tuple[StudyRun, str]]]:
     """Trains and judges what is missing; writes the files of `write_outcome`, also when it is interrupted.
 
-    watch: see `run_all`. rendered: takes how many faces were drawn since its last call. Raises EdgefelError for
+    watch: see `run_all`. rendered: takes how many faces were drawn since its last call. train: trains the runs of the
+    table and returns those that failed, instead of `run_all` at these places. Raises EdgefelError for
     settings that are not valid, data without the splits train and test, and where another process works in the same
     folder.
     """
@@ -58,7 +61,8 @@ def run_study(
             if faces is not None and not (target := study.faces_folder(faces)).exists():
                 write_faces(target, faces, image_format="jpg", workers=len(places), progress=rendered)
         try:
-            failures = _pretrain(study, places, watch) or run_all(runs, places, watch)
+            train = train or partial(run_all, places=places, watch=watch)
+            failures = _pretrain(study, places, watch) or train(runs)
         finally:
             outcome = write_outcome(study, judgements(runs))
     return outcome, failures

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgefel.data.dataset import SPLIT_NAMES, ImageDataset
 from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, hamming, near_pairs
 from edgefel.data.inspection.scan import Scan, ScanCache, scan_images
+from edgefel.tasks.runner import Runner
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -171,14 +172,17 @@ class Elsewhere:
 
 
 def copies_elsewhere(
-    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] = lambda count: None
+    dataset: ImageDataset,
+    *,
+    runner: Runner | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Elsewhere:
     """`find_elsewhere` of a data set's images. Hashes are kept in the cache: only new and changed images are opened.
 
-    progress: called with the number of newly done images.
+    runner: opens the images; this thread by default. progress: called with the number of newly done images.
     """
     cache = ScanCache(dataset.root)
-    scan = scan_images(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
+    scan = scan_images(dataset, runner=runner, progress=progress, cache=cache, fresh=False)
     cache.save()
     return find_elsewhere(ImageColumns.of(dataset), scan)
 

@@ -25,6 +25,8 @@ from edgefel.data.inspection.duplicates import (
 from edgefel.data.inspection.perceptual_hash import MAX_DISTANCE
 from edgefel.data.inspection.scan import Scan, ScanCache, scan_images
 from edgefel.errors import EdgefelError
+from edgefel.tasks.runner import Runner
+from edgefel.tasks.threads import Threads
 from edgefel.text import counted
 
 MODEL_SIDE = 112  # pixels; the smallest input of the models
@@ -40,15 +42,12 @@ class InspectionOptions:
 
     distance: int = DISTANCE
     limit: int = 1000
-    workers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.distance <= MAX_DISTANCE:
             raise EdgefelError(f"distance {self.distance}: give 0 to {MAX_DISTANCE} of 64 bits")
         if self.limit < 0:
             raise EdgefelError(f"limit {self.limit}: give the number of findings to list, 0 or more")
-        if self.workers < 1:
-            raise EdgefelError(f"{self.workers} workers: give at least 1")
 
 
 @dataclass(frozen=True)
@@ -183,18 +182,19 @@ def inspect_dataset(
     *,
     others: Sequence[ImageDataset] = (),
     find: FindFaces | None = None,
+    runner: Runner | None = None,
 ) -> Inspection:
     """Opens every image and reports. progress: called with the number of newly opened images.
 
     others: the same images with other files of votes; contradictions are counted for each file. find: a
-    detector of faces with eyes, to measure their framing.
+    detector of faces with eyes, to measure their framing. runner: opens the images; this thread by default.
     """
-    options = options or InspectionOptions()
+    options, runner = options or InspectionOptions(), runner or Threads(1)
     columns = ImageColumns.of(dataset)
     cache = ScanCache(dataset.root)
-    scan = scan_images(dataset, workers=options.workers, progress=progress, cache=cache)
+    scan = scan_images(dataset, runner=runner, progress=progress, cache=cache)
     # opens only images that another file alone labels; the rest is in the cache
-    scans = [(one, scan_images(one, workers=options.workers, cache=cache, fresh=False)) for one in others]
+    scans = [(one, scan_images(one, runner=runner, cache=cache, fresh=False)) for one in others]
     cache.save()
     classes, splits, counts = _class_counts(dataset, columns)
     return Inspection(

@@ -7,7 +7,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from edgefel.data.inspection.perceptual_hash import FINE_WORDS, perceptual_hash
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.cache import cache_folder
 from edgefel.files.write import atomic_file
-from edgefel.workers import in_threads
+from edgefel.tasks.runner import Runner, Stopped
+from edgefel.tasks.threads import Threads
 
 Keys = NDArray[np.uint64]
 
@@ -41,8 +44,7 @@ ENTRY = np.dtype(
 NO_KEY = 0  # of an image that is not stored
 # a younger file may change again without a new time: the clocks of file systems are coarse
 _SETTLED_NS = 2_000_000_000
-_PIECE = 64  # images that a thread takes at once
-_AHEAD = 4
+_PIECE = 64  # images of a task
 _GREY = 2  # levels by which the channels of a grey image may differ: rounding of a JPEG's colours
 UNKNOWN = -1
 
@@ -174,18 +176,17 @@ class Scan:
 def scan_images(
     dataset: ImageDataset,
     *,
-    workers: int = 1,
+    runner: Runner | None = None,
     progress: Callable[[int], None] = lambda count: None,
     cache: ScanCache | None = None,
     fresh: bool = True,
 ) -> Scan:
-    """Opens all images with `workers` threads; `progress` is called with the number of newly opened ones.
+    """Opens all images; `progress` is called with the number of newly opened ones.
 
-    cache: stores the results for readable images; unless `fresh`, images that it knows are not opened. Raises
-    EdgefelError for less than one worker. Unreadable images raise nothing: they are in the result.
+    runner: opens them; this thread by default. cache: stores the results for readable images; unless `fresh`, images
+    that it knows are not opened. Unreadable images raise nothing: they are in the result.
     """
-    if workers < 1:
-        raise EdgefelError(f"{workers} workers: give at least 1")
+    runner = runner or Threads(1)
     count = len(dataset)
     entries, readable = np.zeros(count, ENTRY), np.zeros(count, np.bool_)
     unreadable: dict[int, str] = {}
@@ -197,22 +198,38 @@ def scan_images(
     unknown = np.flatnonzero(~readable)
     pieces = [unknown[start : start + _PIECE] for start in range(0, len(unknown), _PIECE)]
 
-    def open_piece(piece: NDArray[np.int64]) -> list[tuple[Any, ...] | str]:
-        return [_open(dataset, index) for index in piece.tolist()]
-
-    opened = in_threads(open_piece, pieces, workers, ahead=_AHEAD)
-    for images, piece in zip(opened, pieces, strict=True):
-        for index, image in zip(piece.tolist(), images, strict=True):
-            if isinstance(image, str):
-                unreadable[index] = image
-            else:
-                readable[index] = True
-                entries[index] = (int(keys[index]), *image)
-        progress(len(images))
+    with closing(runner.run(partial(Opener, dataset), pieces)) as opened:
+        for piece, images in opened:
+            for index, image in zip(piece.tolist(), images, strict=True):
+                if isinstance(image, str):
+                    unreadable[index] = image
+                else:
+                    readable[index] = True
+                    entries[index] = (int(keys[index]), *image)
+            progress(len(images))
+    unreadable = dict(sorted(unreadable.items()))
     if cache is not None:
         cache.add(entries[unknown][readable[unknown]])
     columns = {name: entries[name] for name in ("size", "coarse", "fine", "grey", "hashed")}
     return Scan(content=_numbers(entries["digest"], readable), unreadable=unreadable, **columns)
+
+
+class Opener:
+    """Opens the images of a piece of the data set: the work of a task. Threads may share it."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self._dataset = dataset
+
+    def __call__(
+        self, piece: NDArray[np.int64], stop: Callable[[], bool]
+    ) -> tuple[NDArray[np.int64], list[tuple[Any, ...] | str]]:
+        """The piece, and for each image a row of ENTRY without its key, or why it is unreadable."""
+        found = []
+        for index in piece.tolist():
+            if stop():
+                raise Stopped
+            found.append(_open(self._dataset, index))
+        return piece, found
 
 
 def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edgefel.data.dataset import SPLIT_NAMES, SPLITS, Box
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.readers.base import PackedNames, known_label
+from edgefel.data.readers.tar_members import IMAGES, UNREADABLE, members, split_name
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.documents import parse_json
@@ -29,15 +30,12 @@ from edgefel.files.read import reading
 from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
-IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 LABELS = frozenset({"cls", "json"})
 # part of the cache key: increase it when the meaning of the columns changes
 _VERSION = 1
 # labels are a line or a small object; larger members are not read into memory
 _LARGEST_LABEL = 1 << 20
 _FIRST_MEMBERS = 16
-# the last two are raised for invalid or too large numbers in extended headers
-_UNREADABLE = (OSError, tarfile.TarError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[
 def looks_like_samples(shard: Path) -> bool:
     """Whether the first members are an image with a label of the same key. Never raises."""
     seen: dict[str, set[str]] = {}
-    with contextlib.suppress(*_UNREADABLE):
+    with contextlib.suppress(*UNREADABLE):
         for member, _ in islice(_members(shard), _FIRST_MEMBERS):
-            key, kind = _split_name(member.name)
+            key, kind = split_name(member.name)
             seen.setdefault(key, set()).add(kind)
             if seen[key] & IMAGES and seen[key] & LABELS:
                 return True
@@ -127,7 +125,7 @@ def _build(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]
                             f"{shard}: sample {key}: samples with {what} and without it are mixed; give {what} for "
                             "all of them or for none"
                         )
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise EdgefelError(
                 f"{shard}: cannot be read as a tar archive ({error}); shards are not compressed, and whole: "
                 "copy or write it again"
@@ -140,12 +138,12 @@ def _build(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]
 
 def _samples(shard: Path, classes: Sequence[str]) -> Iterator[tuple[str, tarfile.TarInfo, dict[str, Any]]]:
     """Key, member of the image, and description of each sample. Raises EdgefelError with shard and key."""
-    parts = ((*_split_name(member.name), member, stream) for member, stream in _members(shard))
+    parts = ((*split_name(member.name), member, stream) for member, stream in _members(shard))
     known = (part for part in parts if part[1] in IMAGES or part[1] in LABELS)
-    for key, members in groupby(known, key=itemgetter(0)):
+    for key, parts_of in groupby(known, key=itemgetter(0)):
         where = f"{shard}: sample {key}"
         found: dict[str, Any] = {}
-        for _, kind, member, stream in members:
+        for _, kind, member, stream in parts_of:
             slot = "image" if kind in IMAGES else kind
             if slot in found:
                 raise EdgefelError(f"{where}: has two members for its {slot}; keep one of them")
@@ -164,26 +162,8 @@ def _samples(shard: Path, classes: Sequence[str]) -> Iterator[tuple[str, tarfile
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
-    """The files of an archive, each with the archive's stream, in which it starts at offset_data."""
-    with tarfile.open(shard, "r:") as archive:
-        while (member := archive.next()) is not None:
-            if member.issparse():  # its size is not the number of its bytes
-                raise tarfile.ReadError(f"the member {member.name!r} is sparse")
-            if member.isreg():
-                yield member, archive.fileobj
-            # tarfile keeps every header that it has read
-            archive.members = []  # type: ignore[attr-defined]
-        # tarfile takes a broken header for the end; two blocks of zeros are the end
-        archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"it breaks off at byte {archive.offset}, without a mark of its end")
-
-
-def _split_name(name: str) -> tuple[str, str]:
-    """Key and lower-case extension of a member; no extension for hidden files."""
-    folder, slash, base = name.rpartition("/")
-    stem, _, kind = base.partition(".")
-    return (folder + slash + stem, kind.lower()) if stem else (name, "")
+    with shard.open("rb") as stream:
+        yield from members(stream)
 
 
 def _text(stream: Any, member: tarfile.TarInfo, where: str) -> str:

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from edgefel.bench.experiments.planted_leak import EACH, KINDS, found_pairs, plant
-from edgefel.data.inspection.inspect import InspectionOptions, inspect_dataset
+from edgefel.data.inspection.inspect import inspect_dataset
 from edgefel.data.open import open_dataset
+from edgefel.tasks.threads import Threads
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,7 +19,7 @@ def test_exact_copies_are_all_found_and_others_mostly(faces_folder, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert found_pairs(inspect_dataset(open_dataset("faces")).to_dict()) == set()
     leaks = plant(Path("faces"))
-    found = found_pairs(inspect_dataset(open_dataset("faces"), InspectionOptions(workers=2)).to_dict())
+    found = found_pairs(inspect_dataset(open_dataset("faces"), runner=Threads(2)).to_dict())
     assert list(leaks) == list(KINDS)
     for kind, own in leaks.items():
         assert len(own) == EACH

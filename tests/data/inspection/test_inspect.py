@@ -18,6 +18,7 @@ from edgefel.data.open import open_dataset
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
+from edgefel.tasks.threads import Threads
 
 COUNT = 120
 
@@ -130,7 +131,7 @@ def test_what_cannot_be_read_is_named_with_the_reason(faces):
     (faces / names[5]).unlink()
     whole = (faces / names[7]).read_bytes()
     (faces / names[7]).write_bytes(whole[: len(whole) * 2 // 3])
-    found = inspect_dataset(open_dataset(faces), InspectionOptions(workers=2))
+    found = inspect_dataset(open_dataset(faces), runner=Threads(2))
     assert sorted(found.unreadable) == [3, 5, 7]
     assert "not an image" in found.unreadable[3]
     assert "No such file" in found.unreadable[5]
@@ -178,7 +179,6 @@ def test_the_report_is_json_and_lists_no_more_than_asked(faces):
     [
         ({"distance": 11}, "distance 11: give 0 to 10 of 64 bits"),
         ({"limit": -1}, "limit -1: give the number of findings"),
-        ({"workers": 0}, "0 workers: give at least 1"),
     ],
 )
 def test_impossible_options(options, message):

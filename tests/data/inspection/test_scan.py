@@ -9,6 +9,7 @@ import pytest
 from edgefel.data.dataset import FileStore, ImageDataset, Sample, SampleTable
 from edgefel.data.inspection.scan import scan_images
 from edgefel.errors import EdgefelError
+from edgefel.tasks.threads import Threads
 
 
 def image(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
@@ -36,7 +37,7 @@ def test_what_is_known_of_each_image(tmp_path, workers):
     (tmp_path / "empty.png").touch()
     names = ["a.png", "b.png", "c.jpg", "grey.jpg", "flat.png", "text.jpg", "empty.png", "missing.png"]
     done: list[int] = []
-    scan = scan_images(dataset(tmp_path, names), workers=workers, progress=done.append)
+    scan = scan_images(dataset(tmp_path, names), runner=Threads(workers), progress=done.append)
     assert sum(done) == len(names)
     assert scan.size[:5].tolist() == [[80, 60], [80, 60], [80, 60], [40, 50], [32, 32]]
     assert scan.content[0] == scan.content[1] != scan.content[2]
@@ -54,7 +55,7 @@ def test_what_is_known_of_each_image(tmp_path, workers):
 def test_more_images_than_threads_take_at_once_stay_in_order(tmp_path):
     for index in range(7):
         cv2.imwrite(str(tmp_path / f"{index}.png"), image(index, 40 + index, 50))
-    scan = scan_images(dataset(tmp_path, [f"{index % 7}.png" for index in range(700)]), workers=3)
+    scan = scan_images(dataset(tmp_path, [f"{index % 7}.png" for index in range(700)]), runner=Threads(3))
     assert scan.size[:, 1].tolist() == [40 + index % 7 for index in range(700)]
     assert scan.content.tolist() == [index % 7 for index in range(700)]
 
@@ -110,4 +111,4 @@ def test_a_image_too_large_for_opencv_is_unreadable(tmp_path):
 
 def test_no_workers_are_refused(tmp_path):
     with pytest.raises(EdgefelError, match="0 workers"):
-        scan_images(dataset(tmp_path, []), workers=0)
+        scan_images(dataset(tmp_path, []), runner=Threads(0))

@@ -15,9 +15,11 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
 from edgefel.data.preparing.plan import PrepareOptions
-from edgefel.data.preparing.run import partial_folder, prepare
+from edgefel.data.preparing.run import prepare
 from edgefel.errors import EdgefelError
+from edgefel.files.resumable import partial_folder
 from edgefel.runtime.faces import RuntimeFaces
+from edgefel.tasks.threads import Threads
 
 SIZE = 24
 FACES = [number for number in range(40) if number % 10 != 9]
@@ -33,7 +35,8 @@ def whole():
 
 def run(dataset, output, tools=squares, workers=2, restart=False, progress=lambda done: None, **options):
     options = PrepareOptions(size=SIZE, image_format="png", **options)
-    return prepare(dataset, output, tools, options, workers=workers, restart=restart, progress=progress)
+    runner = Threads(workers)
+    return prepare(dataset, output, tools, options, runner=runner, restart=restart, progress=progress)
 
 
 def make_photos(root: Path, count: int = 40, splits: bool = True) -> ImageDataset:

@@ -18,8 +18,8 @@ from data.preparing.photos import (
 )
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.preparing.run import partial_folder
 from edgefel.errors import EdgefelError
+from edgefel.files.resumable import partial_folder
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1)])

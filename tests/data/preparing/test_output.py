@@ -17,8 +17,8 @@ from streams import BLUE, RED, scene
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.open import open_dataset
-from edgefel.data.preparing.run import partial_folder
 from edgefel.data.readers.shard_writer import write_shards
+from edgefel.files.resumable import partial_folder
 
 
 def test_what_is_written_is_the_same_data_set(photos, tmp_path):

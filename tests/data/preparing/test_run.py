@@ -19,8 +19,8 @@ from streams import RED, SquareDetector, scene
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
-from edgefel.data.preparing.run import partial_folder
 from edgefel.errors import EdgefelError
+from edgefel.files.resumable import partial_folder
 from edgefel.runtime.faces import RuntimeFaces
 
 

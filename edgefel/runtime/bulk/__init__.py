@@ -1,0 +1,1 @@
+"""`edgefel label`: the faces of large sets of images, as Parquet files."""

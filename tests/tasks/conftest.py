@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from rayclusters import cluster  # noqa: F401
