@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -70,6 +71,12 @@ def test_every_figure_has_words_and_tables_and_every_image_a_text(text):
         "Person 1 at 0:07.0, unsure",
     ]
     assert all(one["src"].startswith("data:image/jpeg;base64,") for one in images)
+
+
+def test_thresholds_are_lines_in_the_figures(text, record):
+    """Two for each of three people."""
+    without = render(record, replace(ABOUT, thresholds=(0.0, 0.0)))
+    assert text.count("<path") == without.count("<path") + 6
 
 
 def test_its_data_are_all_segments_and_cuts(text, record):

@@ -62,6 +62,15 @@ def test_a_flicker_does_not_hide_what_changes_slowly():
     assert max(share.size for share in shares) < 40
 
 
+def test_a_regular_turn_is_not_taken_for_more_than_its_changes():
+    """Every 3 s: what is on at one time is off 3 s later, so that the mean hardly varies, if this goes on for ever."""
+    labels = np.arange(600) // 30 % 2
+    series = 0.1 * np.eye(2)[labels]
+    assert uncorrelated(np.eye(2)[labels][:, 0], 0.5) > 30
+    for share in label_shares("ab", series.sum(0).tolist(), 19, series):
+        assert share.size == redraws(19, (0.5, 0.5)) < 20
+
+
 def test_what_never_changed_is_one_observation():
     series = np.zeros((600, 3))
     series[:, 1] = 0.1
