@@ -137,6 +137,19 @@ def test_commands_of_a_device(tmp_path):
     assert kept <= {"cache", ".cache", ".config"}
 
 
+def test_a_broker_that_is_given_is_the_only_address(tmp_path):
+    """paho binds the socket that connects to it to any address of this machine, without listening there."""
+    lines = [
+        "data video -o {}/clip.mp4 --seconds 1 --fps 3 --size 320x240 --changes 0",
+        f"run {NANO} --source {{}}/clip.mp4 --frames 1 --json --mqtt mqtt://127.0.0.1:1/x",
+    ]
+    found = watched(RUN, [json.dumps(commands(lines, tmp_path))], tmp_path)
+    assert found
+    assert all(re.search(r'bind\(.*htons\(0\), sin_addr=inet_addr\("0\.0\.0\.0"\)', call) for call in found)
+    calls = (tmp_path / "strace.txt").read_text(errors="replace")
+    assert re.search(r'connect\(.*htons\(1\), sin_addr=inet_addr\("127\.0\.0\.1"\)', calls)
+
+
 @pytest.mark.slow
 def test_commands_with_torch(tmp_path):
     yunet_like(tmp_path / "yunet.onnx")

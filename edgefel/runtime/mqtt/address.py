@@ -73,8 +73,8 @@ def parse_address(url: str) -> MqttAddress:
     if port == 0:
         raise EdgefelError(f"--mqtt: {shown}: port 0 is none; leave it out, or give the broker's")
     topic = unquote(parts.path).strip("/") or DEFAULT_TOPIC
-    if reason := wrong_topic(topic):
-        raise EdgefelError(f"--mqtt: topic {topic!r} {reason}; give another one")
+    if wrong := wrong_topic(topic):
+        raise EdgefelError(f"--mqtt: topic {topic!r} {wrong}; give another one")
     user = None if not parts.username else unquote(parts.username)
     address = MqttAddress(host, port or _PORTS[parts.scheme], parts.scheme == "mqtts", topic, user)
     return address.with_password(unquote(parts.password)) if parts.password else address

@@ -132,9 +132,10 @@ class Connection(AbstractContextManager["Connection"]):
 
     def asked_again(self) -> bool:
         """Whether somebody wants to hear the state that was already published; true once for each time."""
-        asked = self._asked.is_set()
+        if not self._asked.is_set():
+            return False
         self._asked.clear()
-        return asked
+        return True
 
     def ready(self, topic: str) -> bool:
         """Whether a message can be handed over: the broker is there, and has acknowledged the topic's last one."""
