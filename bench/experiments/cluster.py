@@ -68,7 +68,7 @@ def cluster_of(machines: int) -> Iterator[Any]:
     """Machines of one core each, as of `ray.cluster_utils`."""
     from ray.cluster_utils import Cluster
 
-    where = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20}
+    where: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**where, "include_dashboard": False})
     try:
         for _ in range(machines - 1):
