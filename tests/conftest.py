@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -59,6 +60,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("EDGEFEL_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_measurements(_own_cache: None) -> Iterator[None]:
+    """What one test measured of a bundle must not choose the backend in another."""
+    yield
+    shutil.rmtree(Path(os.environ["EDGEFEL_CACHE"]) / "picks", ignore_errors=True)
 
 
 @pytest.fixture
