@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from edgefel.runtime.backends.base import BACKENDS
 from edgefel.runtime.engines import find_gpu
 from edgefel.workers import usable_cores
 
@@ -67,6 +68,16 @@ def _own_measurements(_own_cache: None) -> Iterator[None]:
     """What one test measured of a bundle must not choose the backend in another."""
     yield
     shutil.rmtree(Path(os.environ["EDGEFEL_CACHE"]) / "picks", ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _backends_in_order() -> Iterator[None]:
+    """monkeypatch puts what it took out of a dictionary back at its end, and the order of backends is their rank."""
+    before = dict(BACKENDS)
+    yield
+    if list(BACKENDS) != list(before):
+        BACKENDS.clear()
+        BACKENDS.update(before)
 
 
 @pytest.fixture
