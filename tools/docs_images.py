@@ -4,6 +4,8 @@
 python tools/docs_images.py page docs/results/baseline-2core.jsonl --height 2300 -o docs/images/bench_report.png
 python tools/docs_images.py page REPORT/report.html -o docs/images/evaluation_report.png
 edgefel data video -o clip.mp4
+edgefel run tests/bundles/nano-synthetic --source clip.mp4 --report report.html --thumbnails
+python tools/docs_images.py page report.html --width 1000 --height 1480 -o docs/images/video_report.png
 python tools/docs_images.py stream clip.mp4 edgefel/networks/fer-plus-nano --frame 150 -o docs/images/stream.jpg
 """
 

@@ -54,7 +54,7 @@ def about_run(options: SimpleNamespace, model: Model, source: FrameSource, strea
         "source": source.description,
         "network": f"{session.manifest.model.name}, {session.file.name} by {session.backend}",
         "detector": model.detector,
-        "whole image searched": "every frame" if every == 1 else f"at least every {every} frames",
+        "whole image searched": "every frame" if every == 1 else f"at least every {counted(every, 'frame')}",
         "smoothing": f"{options.smoothing:g} s",
         "unsure": f"confidence below {least[0]:g} or quality below {least[1]:g}",
         "policy": stream.policy,

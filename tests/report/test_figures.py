@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import cv2
@@ -69,3 +70,18 @@ def test_a_text_is_only_a_text(title, tmp_path):
     assert shown in [element.text for element in root.iter("text")]
     save_png(figure, tmp_path / "figure.png")
     assert cv2.imread(str(tmp_path / "figure.png")).shape == (360, 480, 3)
+
+
+def test_paths_have_two_decimals_and_lie_where_they_were():
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    figure.set_layout_engine("none")  # which depends on how wide a text is drawn
+    axes.plot((0, 1 / 3, 1), (0, 1 / 7, 1), color=LIGHT["c0"])
+    paths = [element.get("d") for element in ElementTree.fromstring(to_svg(figure, "line")).iter("path")]
+    assert not [path for path in paths if re.search(r"\.\d{3}", path)]
+    (line,) = [path for path in paths if path.count("L") == 2]
+    found = [float(number) for number in re.findall(r"-?\d+\.?\d*", line)]
+    figure.draw_without_rendering()
+    # of the canvas from below, of the page from above
+    pixels = axes.transData.transform([(0, 0), (1 / 3, 1 / 7), (1, 1)]) * 72 / figure.dpi
+    assert found == pytest.approx([value for x, y in pixels for value in (x, 216 - y)], abs=0.011)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edgefel.report.formats import interval, megabytes, percent, points, significant, times
+from edgefel.report.formats import clock, interval, megabytes, percent, points, significant, times
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,18 @@ def test_units_and_what_is_missing():
     )
     assert (megabytes(1_234_000), times(3.1249)) == ("1.23 MB", "3.12×")
     assert {of(None) for of in (significant, percent, points, megabytes, times)} == {"–"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "decimals", "text"),
+    [
+        (0, 1, "0:00.0"),
+        (59.96, 1, "1:00.0"),
+        (59.94, 1, "0:59.9"),
+        (3599.5, 0, "1:00:00"),
+        (3723.456, 2, "1:02:03.46"),
+        (360_000, 0, "100:00:00"),
+    ],
+)
+def test_a_clock_carries_what_it_rounds(seconds, decimals, text):
+    assert clock(seconds, decimals) == text
