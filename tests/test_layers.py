@@ -33,6 +33,7 @@ LAYERS = (
     "export",
     "deploy",
     "serve",
+    "web",
     "bench",
     "cli",
 )
