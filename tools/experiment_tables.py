@@ -377,8 +377,8 @@ def web(result: Values) -> str:
         grid(rows, columns),
         f"{counted(missed, 'face')} found by one alone. Where each finds the face, its landmarks differ in their last "
         f"bits, of which the repeated looks at a turned face make more, in the runtime too. Folder: {shown}. Made by "
-        f"`{result['command']}` with Chromium {result['chromium']} and ONNX Runtime {result['versions']['onnxruntime']}; "
-        "[web.json](results/web.json).",
+        f"`{result['command']}` with Chromium {result['chromium']} and ONNX Runtime "
+        f"{result['versions']['onnxruntime']}; [web.json](results/web.json).",
     )
 
 
