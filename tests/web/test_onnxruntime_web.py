@@ -84,7 +84,9 @@ def test_without_a_network_the_error_says_what_to_do(npm):
     text = str(caught.value)
     assert "\n" not in text
     assert "\x1b" not in text
-    assert text.startswith(f"{PACKAGE} {VERSION} cannot be downloaded (code ENOTFOUND: network request failed")
+    assert text.startswith(
+        f"{PACKAGE} {VERSION} cannot be downloaded (code ENOTFOUND: network request failed"
+    )
     assert text.endswith(f"unpack {PACKAGE} {VERSION} elsewhere and give it with --onnxruntime-web FOLDER")
 
 
