@@ -353,8 +353,9 @@ def test_quality(call):
         assert result["overall"] == pytest.approx(wanted.overall, abs=2e-4)
 
 
-def test_people_are_followed_alike(page):
-    """Four people who cross, leave and come back, and false detections among them."""
+@pytest.mark.parametrize("apart", [4, 90], ids=["crossing", "in rows"])
+def test_people_are_followed_alike(page, apart):
+    """Four people who move, leave and come back, and false detections among them."""
     rng = np.random.default_rng(10)
     names = rng.normal(size=(4, 16)) * 3
     frames = []
@@ -365,7 +366,9 @@ def test_people_are_followed_alike(page):
                 continue  # away for 10 frames
             x = 200 + 150 * math.sin(number / 6 + person) + rng.normal(0, 2)
             boxes.append(
-                FaceBox(round(x), 60 + 4 * person + round(rng.normal(0, 2)), 70 + int(rng.integers(-4, 4)))
+                FaceBox(
+                    round(x), 60 + apart * person + round(rng.normal(0, 2)), 70 + int(rng.integers(-4, 4))
+                )
             )
             embeddings.append((names[person] + rng.normal(size=16)).tolist())
         if number % 7 == 0:
