@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgefel.runtime.backends.onnxruntime_backend import session_options
+
 if TYPE_CHECKING:
     import onnx
     import onnxruntime as ort
@@ -39,9 +41,5 @@ def onnxruntime_session(model: bytes | onnx.ModelProto, threads: int = 1) -> ort
     """The model in ONNX Runtime on the CPU, on that many threads."""
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])

@@ -137,6 +137,9 @@ def open_bundle(folder: str | os.PathLike[str], options: BundleOptions, threads:
                 if (reason := _unavailable_reason(name, own, manifest, options)) is not None:
                     raise EdgefelError(f"{manifest.folder}: backend {name} cannot run it here: {reason}")
                 for file in own:
+                    if (reason := BACKENDS[name].load().unavailable_reason(file)) is not None:
+                        skipped[f"{file.name} by {name}"] = reason
+                        continue
                     session = Session.open(
                         folder,
                         file.precision,
@@ -193,8 +196,10 @@ def _unavailable_reason(
         those = "" if options.precisions is None else f" of {', '.join(options.precisions)}"
         lacking = all(file.kind != kind for file in manifest.files)
         return f"the bundle holds no {what}{those}" + ("" if lacking else " that may be measured")
-    if (reason := BACKENDS[name].load().unavailable_reason(files[0])) is not None:
-        return reason
+    backend = BACKENDS[name].load()
+    reasons = [backend.unavailable_reason(file) for file in files]
+    if None not in reasons:
+        return reasons[0]
     if options.backends is None and not BACKENDS[name].auto:
         return f"it builds engines of its own for minutes; name it with --backend {name} to have it measured"
     return None

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from edgefel.calib.histogram import ActivationHistogram
 from edgefel.calib.thresholds import QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 from edgefel.runtime.manifest import INPUT_NAME
 from edgefel.workers import in_threads, usable_cores
 
@@ -191,9 +192,5 @@ def _session_with_outputs(graph: onnx.ModelProto, tensors: Sequence[str]) -> ort
     # messages that follow each other are merged by whoever parses them, lists by appending
     # (https://protobuf.dev/programming-guides/encoding/#last-one-wins); that saves a copy of all weights
     data = graph.SerializeToString() + more.SerializeToString()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
     # one thread per image: two threads on one image spend most of their extra time waiting for each other
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(data, session_options(threads=1), providers=["CPUExecutionProvider"])

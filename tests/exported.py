@@ -31,6 +31,7 @@ from edgefel.export.onnx.trace import DEFAULT_OPSET, MIN_OPSET, export_onnx
 from edgefel.export.tensorrt.engine import PACKAGES
 from edgefel.models import build_model
 from edgefel.models.checkpoint import save_checkpoint
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 from edgefel.runtime.manifest import OUTPUT_NAMES
 
 LABELS = expression_labels(8)
@@ -172,7 +173,7 @@ def colour_batch(count: int, seed: int = 0) -> np.ndarray:
 
 def run_onnx(model: onnx.ModelProto | Path, batch: np.ndarray) -> dict[str, np.ndarray]:
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(source, session_options(), providers=["CPUExecutionProvider"])
     return dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {"image": batch}), strict=True))
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from edgefel.runtime.backends.onnxruntime_backend import session_options
+
 
 class Severity(enum.Enum):
     INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
@@ -75,7 +77,9 @@ class Engine:
 
     def __init__(self, machine: Any, data: bytes, profiles, logger) -> None:
         self._machine, self._profiles, self._logger = machine, profiles, logger
-        self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            data, session_options(), providers=["CPUExecutionProvider"]
+        )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._ports = {port.name: port for port in (*inputs, *outputs)}
         self._inputs = [port.name for port in inputs]

@@ -22,7 +22,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.options import ExportOptions
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.backends.base import BACKENDS
-from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
+from edgefel.runtime.manifest import MANIFEST_NAME, BundleFile, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
 
@@ -142,8 +142,12 @@ def open_backend(
     threads: int,
     max_batch: int,
     opened: ExitStack,
+    skipped: dict[str, str],
 ) -> list[Contender]:
-    """Every file of the subject in one backend, closed by `opened`. Raises EdgefelError for an unusable backend."""
+    """Every file of the subject in one backend, closed by `opened`; those that it cannot run here go to `skipped`.
+
+    Raises EdgefelError for an unusable backend.
+    """
     if backend in PYTORCH:
         return [open_pytorch(subject, backend, threads)]
     if backend in CUDA:
@@ -151,8 +155,12 @@ def open_backend(
             _on_device(subject, backend, one)
             for one in open_on_device(_checkpoint(subject, backend), backend, precisions)
         ]
-    found = _precisions(subject, backend, precisions)
-    return [open_session(subject, name, backend, threads, opened, max_batch) for name in found]
+    files = _files(subject, backend, precisions)
+    reasons = {file.precision: BACKENDS[backend].load().unavailable_reason(file) for file in files}
+    if None in reasons.values():
+        skipped |= {f"{precision} {backend}": why for precision, why in reasons.items() if why is not None}
+        files = [file for file in files if reasons[file.precision] is None]
+    return [open_session(subject, file.precision, backend, threads, opened, max_batch) for file in files]
 
 
 def _checkpoint(subject: Subject, backend: str) -> Path:
@@ -176,7 +184,7 @@ def _on_device(subject: Subject, backend: str, one: OnDevice) -> Contender:
     )
 
 
-def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
+def _files(subject: Subject, backend: str, wanted: Sequence[str]) -> list[BundleFile]:
     """Of the bundle's files that the backend can run; "int8" is the INT8 file that is made for the backend, where the
     bundle has one. Raises EdgefelError where there is none."""
     if subject.bundle is None:
@@ -188,7 +196,7 @@ def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[s
         file for file in quantized if file.precision in wanted
     ]
     others = [file for file in files if file not in quantized and file.precision in wanted]
-    found = [file.precision for file in (*others, *(own if "int8" in wanted else ()))]
+    found = [*others, *(own if "int8" in wanted else ())]
     if not found and kind == "engine":
         raise EdgefelError(
             f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"

@@ -120,7 +120,9 @@ def open_contenders(
         for subject, backend in product(subjects, backends):
             with ExitStack() as own:
                 try:
-                    contenders += open_backend(subject, backend, options.precisions, threads, most, own)
+                    contenders += open_backend(
+                        subject, backend, options.precisions, threads, most, own, skipped
+                    )
                     opened.push(own.pop_all())
                 except EdgefelError as error:
                     if options.backends is not None:

@@ -245,7 +245,8 @@ class _Bench:
     def _open(self, runtime: str, file: Path, opened: ExitStack) -> Backend | str:
         """The file in the runtime, or why not. It is run once in another process before: files of other tools have
         crashed OpenVINO."""
-        described: BundleFile = describe_file(file, kind="onnx", precision="fp32")
+        precision = "fp32" if file == self.source else "int8"
+        described: BundleFile = describe_file(file, kind="onnx", precision=precision)
         backend = BACKENDS[runtime].load()
         if (reason := backend.unavailable_reason(described)) is not None:
             return reason

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
+from edgefel.kernels.window_cross_attention import blocked
 from edgefel.kernels.window_cross_attention.reference import window_cross_attention
 from edgefel.models.backbones import ImageStream, LandmarkStream, to_stream_size
 from edgefel.models.config import EncoderConfig
@@ -62,6 +63,8 @@ class WindowCrossAttention(nn.Module):
         attend = window_cross_attention
         if backend.uses_triton(self.implementation, q):
             from edgefel.kernels.window_cross_attention.op import window_cross_attention as attend
+        elif self.training and blocked.is_worthwhile(windows, self.heads):
+            attend = blocked.window_cross_attention
         out: Tensor = self.project(
             attend(q, k, v, self.relative_position_bias_table, self.window, self.scale)
         )

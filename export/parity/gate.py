@@ -19,6 +19,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Before, Outputs, Parity, compare
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.progress import SILENT, Progress
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES
 from edgefel.text import one_line
 
@@ -154,13 +155,9 @@ def onnx_outputs(
     outputs: which ones. threads: of one run, None for all cores. optimize: with graph optimizations.
     Raises EdgefelError for no batch, or a model that does not load or run.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options = session_options(threads)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if threads is not None:
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
     source, name = (model, "the model") if isinstance(model, bytes) else (str(model), str(model))
     rows: list[Sequence[npt.NDArray[np.float32]]] = []
     try:

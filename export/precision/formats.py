@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -108,25 +109,27 @@ class _Writer:
             nodes += [node, *after.get(node.name, [])]
         set_nodes(self.graph, nodes, self.tensors)
 
-    def _weight(self, name: str, weight: Any, axis: int, readers: list[NodeProto]) -> NodeProto:
+    def _weight(self, name: str, weight: npt.NDArray[Any], axis: int, readers: list[NodeProto]) -> NodeProto:
         """The weight's DequantizeLinear, which the readers read."""
         stored, scale, result = f"{name}.{self.precision}", f"{name}.scale", f"{name}.dequantized"
         how: dict[str, Any] = {"axis": axis}
+        inputs = [stored, scale]
         if self.precision == "fp8":
             bits, scales = fp8_weight(weight, axis)
             self._add(stored, _E4M3, weight.shape, bits.tobytes())
         elif self.precision == "w8a16":
             values, scales = int8_weight(weight, axis)
             self._add(stored, TensorProto.INT8, weight.shape, values.tobytes())
+            # ONNX Runtime fails to make them uint8, which it does on some processors, if they are left out
+            inputs.append(f"{name}.zero")
+            self._add(inputs[-1], TensorProto.INT8, scales.shape, bytes(scales.size))
         else:
             how = {"axis": 1 - axis, "block_size": BLOCK}
             values, scales = int4_weight(weight, how["axis"])
             self._add(stored, TensorProto.INT4, weight.shape, packed_int4(values))
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(scales), scale))
         rename_inputs(readers, name, result)
-        return helper.make_node(
-            "DequantizeLinear", [stored, scale], [result], f"{name}/DequantizeLinear", **how
-        )
+        return helper.make_node("DequantizeLinear", inputs, [result], f"{name}/DequantizeLinear", **how)
 
     def _activation(self, name: str, int8_scale: np.float32, readers: list[NodeProto]) -> list[NodeProto]:
         """Q/DQ that the readers read in the place of the activation."""

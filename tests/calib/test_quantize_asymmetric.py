@@ -15,6 +15,7 @@ from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
 from edgefel.calib.quantize import affine, quantize, quantize_weight
 from edgefel.export.onnx.trace import check_graph, serialize
 from edgefel.export.parity.compare import sqnr_db
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 
 ODD = 13
 
@@ -102,7 +103,7 @@ def test_a_convolution_in_integers_is_that_of_float64():
 
 
 def _run(model, image):
-    session = ort.InferenceSession(serialize(model), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(serialize(model), session_options(), providers=["CPUExecutionProvider"])
     return session.run(None, {"image": image})[0]
 
 

@@ -126,7 +126,7 @@ def endless(faces, tmp_path):
     process.wait()
 
 
-def wait_for(what, seconds: float = 120.0) -> None:
+def wait_for(what, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it never happened"

@@ -66,7 +66,7 @@ def test_a_set_without_int8_is_refused(nano_checkpoint, tmp_path):
     ]
     result = CliRunner().invoke(main, ["export", *map(str, arguments)])
     assert result.exit_code == 2
-    assert "only INT8 is calibrated; add --int8" in result.stderr
+    assert "only INT8 and FP8 are calibrated; add --int8 or --fp8" in result.stderr
     assert not (tmp_path / "bundle").exists()
 
 

@@ -20,6 +20,7 @@ from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.tensorrt.engine import PACKAGES, EngineOptions, build_engine
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 from edgefel.runtime.session import Session
 
@@ -45,9 +46,8 @@ def write(bundle: Path, folder: Path, **options: object) -> dict[str, str]:
 
 def feed(folder: Path, pixels: np.ndarray) -> np.ndarray:
     """The one output of the file."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    file = str(folder / "model.onnx")
+    session = ort.InferenceSession(file, session_options(threads=1), providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_outputs()] == ["probabilities"], "each would be a classifier"
     return session.run(None, {"image": pixels})[0]
 

@@ -53,12 +53,12 @@ def test_each_format_is_a_file_that_was_compared(exported):
 
 
 @pytest.mark.skipif(not HAS_TENSORRT, reason="no TensorRT installed; pip install edgefel[rtx]")
-def test_an_engine_is_refused_for_an_orin_before_anything_is_built(exported):
+def test_an_engine_is_refused_for_an_ampere_gpu_before_anything_is_built(exported):
     bundle, _ = exported
     before = sorted(path.name for path in bundle.iterdir())
-    arguments = ["engine", str(bundle), "--precision", "fp8", "--target", "sm_87"]
+    arguments = ["engine", str(bundle), "--precision", "fp8", "--target", "sm_86"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     (line,) = result.stderr.strip().splitlines()
-    assert "fp8 needs Ada or later (compute capability 8.9), and the engine is for sm_87" in line
+    assert "fp8 needs Ada or later (compute capability 8.9), and the engine is for sm_86" in line
     assert sorted(path.name for path in bundle.iterdir()) == before

@@ -15,6 +15,7 @@ from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import BundleFile
 from edgefel.runtime.requirements import needed_for, too_old
+from edgefel.runtime.telemetry.sysfs import lacks_vnni
 from edgefel.text import one_line
 
 Provider = tuple[str, dict[str, Any]]
@@ -34,6 +35,20 @@ _IDENTITY = bytes.fromhex(
     "080712003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112"
     "040a02080142040a00100d"
 )
+
+
+def session_options(threads: int | None = None) -> Any:
+    """`onnxruntime.SessionOptions` of every session here. threads: of one call, None for all cores."""
+    options = importlib.import_module("onnxruntime").SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    if lacks_vnni() is not False:
+        # There, kernels for uint8 times int8 add two products in 16 bits, and a sum that does not fit becomes the
+        # largest one that does. Those for uint8 times uint8 are slower and right.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 class OnnxRuntimeBackend(OnnxBackend):
@@ -79,10 +94,7 @@ class OnnxRuntimeBackend(OnnxBackend):
         without an error where the provider's libraries or the GPU are missing.
         """
         onnxruntime = importlib.import_module("onnxruntime")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(threads)
         # its threads wait in a loop for their next work; between calls they would take the cores of detection and
         # capture, and power
         options.add_session_config_entry("session.force_spinning_stop", "1")

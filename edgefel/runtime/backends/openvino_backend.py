@@ -20,9 +20,11 @@ from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.manifest import BundleFile
 from edgefel.runtime.onnx_functions import has_functions, inlined
 from edgefel.runtime.requirements import OPENVINO, too_old
+from edgefel.runtime.telemetry.sysfs import lacks_vnni
 from edgefel.text import one_line
 
 _X86 = ("x86_64", "AMD64", "i686")
+_INT8 = ("int8", "int8+fp16")
 
 
 # Batch sizes that a network is compiled for; calls are put together from them. Compiled for any batch size it is
@@ -85,9 +87,15 @@ class OpenVinoBackend(OnnxBackend):
 
     @classmethod
     def unavailable_reason(cls, file: BundleFile) -> str | None:
-        """OpenVINO is not installed or older than the file needs, or this is no x86 processor."""
+        """OpenVINO is not installed or older than the file needs, or this is no x86 processor, or INT8 is wrong on it.
+
+        Without VNNI, OpenVINO's INT8 kernels add two products in 16 bits, and a sum that does not fit becomes the
+        largest one that does (its documentation says saturation). It has no option against that.
+        """
         if platform.machine() not in _X86:
             return f"OpenVINO is for x86 processors, and this one is {platform.machine()}; use onnxruntime"
+        if file.precision in _INT8 and lacks_vnni():
+            return "OpenVINO's INT8 is wrong on an x86 processor without VNNI, as this one is; use onnxruntime, or FP32"
         if importlib.util.find_spec("openvino") is None:
             return "OpenVINO is not installed; run: pip install 'edgefel[openvino]'"
         try:

@@ -55,6 +55,14 @@ def entries(root: Path, pattern: str) -> list[Path]:
         return []
 
 
+def lacks_vnni(root: Path = Path("/"), architecture: str = platform.machine()) -> bool | None:
+    """Whether this is an x86 processor without VNNI, its instructions for INT8; None if it does not say."""
+    if architecture.lower() not in ("x86_64", "amd64", "i686"):
+        return False
+    flags = re.search(r"^flags\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)
+    return None if flags is None else not {"avx512_vnni", "avx_vnni"} & set(flags[1].split())
+
+
 def cpu_name(root: Path = Path("/")) -> str:
     """What the processor calls itself."""
     name = re.search(r"^model name\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)

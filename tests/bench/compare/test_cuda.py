@@ -78,4 +78,4 @@ def test_what_is_not_there_is_refused(nano, nano_checkpoint):
         open_on_device(nano.checkpoint, "pytorch-cuda", ("int8",), device="cpu")
     bundle = dataclasses.replace(nano, checkpoint=None, bundle=nano_checkpoint)
     with pytest.raises(EdgefelError, match="a bundle holds no PyTorch model"):
-        open_backend(bundle, "pytorch-cuda", ("fp32",), 1, 1, ExitStack())
+        open_backend(bundle, "pytorch-cuda", ("fp32",), 1, 1, ExitStack(), {})

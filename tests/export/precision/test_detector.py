@@ -14,6 +14,7 @@ from yunet_like import yunet_like
 from edgefel.calib.graph import GraphIndex
 from edgefel.errors import EdgefelError
 from edgefel.export.precision.detector import detector_graph, half_detector, int8_detector
+from edgefel.runtime.backends.onnxruntime_backend import session_options
 
 YUNET = Path(__file__).parents[4] / "shared" / "data" / "yunet.onnx"
 
@@ -26,7 +27,9 @@ def real():
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(None, {"input": x}), strict=True))
 

@@ -148,7 +148,8 @@ def test_a_changed_file_is_not_worked_around(bundle, backends):
         Session.open(bundle)
 
 
-def test_predict_says_which_backend_ran_and_why(bundle, tmp_path):
+def test_predict_says_which_backend_ran_and_why(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path / "cache"))  # no measurement of an equal file decides
     cv2.imwrite(str(tmp_path / "crop.png"), np.full((30, 30, 3), 128, np.uint8))
     run = ["predict", str(bundle), str(tmp_path / "crop.png"), "--no-detect", "--json"]
     asked = CliRunner().invoke(main, [*run, "--backend", "onnxruntime"])

@@ -8,17 +8,20 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime import engines
+from edgefel.runtime.backends import onnxruntime_backend
 from edgefel.runtime.backends.base import BACKENDS, ModelFile
 from edgefel.runtime.backends.onnxruntime_backend import (
     CUDA,
     OnnxRuntimeBackend,
     OnnxRuntimeCudaBackend,
     OnnxRuntimeTensorRTBackend,
+    session_options,
 )
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
@@ -32,6 +35,42 @@ without_gpu_build = pytest.mark.skipif(
 def model_of(bundle) -> ModelFile:
     manifest = read_manifest(bundle)
     return ModelFile.of(manifest, manifest.files[0])
+
+
+def test_sums_of_int8_products_hold_on_every_processor():
+    """Pairs of the largest products: 255 * 127 * 2 does not fit into 16 bits, in which some processors add them."""
+    rng = np.random.default_rng(0)
+    weights = rng.choice(np.array([-127, 127], np.int8), (64, 16))
+    x = rng.integers(200, 256, (4, 64)).astype(np.uint8)
+    scale, kinds = np.float32(1), (onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT)
+    tensors = {"s": scale, "zero": np.uint8(0), "w": weights, "none": np.int8(0), "half": np.uint8(128)}
+    tensors["large"] = np.float32(2**14)
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["x", "s", "zero"], ["a"]),
+        onnx.helper.make_node("DequantizeLinear", ["w", "s", "none"], ["b"]),
+        onnx.helper.make_node("MatMul", ["a", "b"], ["c"]),
+        onnx.helper.make_node("QuantizeLinear", ["c", "large", "half"], ["d"]),
+        onnx.helper.make_node("DequantizeLinear", ["d", "large", "half"], ["y"]),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(n, k, None) for n, k in zip("xy", kinds, strict=True)]
+    constants = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), session_options(threads=1))
+    exact = x.astype(np.int64) @ weights.astype(np.int64)
+    assert np.abs(session.run(None, {"x": x})[0] - exact).max() <= 2**13
+    assert np.abs(exact).max() > 2**15
+
+
+@pytest.mark.parametrize(("lacking", "set_"), [(True, True), (None, True), (False, False)])
+def test_products_that_hold_are_chosen_where_the_fast_ones_may_not(monkeypatch, lacking, set_):
+    monkeypatch.setattr(onnxruntime_backend, "lacks_vnni", lambda: lacking)
+    options = session_options()
+    if set_:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.x64quantprecision")
 
 
 @without_gpu_build

@@ -21,8 +21,9 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends import openvino_backend
 from edgefel.runtime.backends.base import ModelFile
 from edgefel.runtime.backends.openvino_backend import OpenVinoBackend, compile_options
-from edgefel.runtime.manifest import OUTPUT_NAMES, read_manifest
+from edgefel.runtime.manifest import OUTPUT_NAMES, BundleFile, read_manifest
 from edgefel.runtime.session import Session
+from edgefel.runtime.telemetry.sysfs import lacks_vnni
 
 pytest.importorskip("openvino", reason="needs OpenVINO; pip install edgefel[openvino]")
 pytestmark = pytest.mark.skipif(
@@ -56,6 +57,23 @@ def test_fp32_outputs_are_onnxruntimes(nano_bundle):
             )
 
 
+@pytest.mark.parametrize(
+    ("precision", "lacking", "refused"),
+    [
+        ("int8", True, True),
+        ("int8+fp16", True, True),
+        ("fp32", True, False),
+        ("int8", False, False),
+        ("int8", None, False),
+    ],
+)
+def test_int8_is_refused_on_a_processor_that_computes_it_wrong(monkeypatch, precision, lacking, refused):
+    monkeypatch.setattr(openvino_backend, "lacks_vnni", lambda: lacking)
+    reason = OpenVinoBackend.unavailable_reason(BundleFile("model.onnx", "onnx", precision, "0" * 64, 1))
+    assert ("without VNNI" in (reason or "")) == refused
+
+
+@pytest.mark.skipif(lacks_vnni() is True, reason="a processor without VNNI, where OpenVINO's INT8 is refused")
 def test_int8_outputs_are_those_of_the_file_as_exactly_as_onnxruntimes(nano_bundle):
     """Both round values between 8-bit layers in their own way. The judge is the file run node by node, each
     quantized product in float: OpenVINO may not be further from it than ONNX Runtime is, beyond 3 dB."""
