@@ -10,8 +10,8 @@ those of a probability, after or before the correction:
 - whole way: where each finds the face itself. Landmarks differ in their last bits, and the repeated looks at a turned
   face make more of that (edgefel/runtime/levelling.py).
 
-INT8 is compared with the file as it is written, without ONNX Runtime's fusions: on x86 processors without VNNI their
-products saturate (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+Both are compared with the file as it is written, without ONNX Runtime's fusions, which round INT8 in another way on
+each kind of processor.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def box_dict(box: FaceBox) -> dict[str, Any]:
 def reference(session: Session, crops: Sequence[Image]) -> tuple[Tensor, Tensor]:
     """Probabilities and primary distributions [N, C] of crops, by the session's file as it is written.
 
-    Without ONNX Runtime's fusions, which on some processors compute INT8 less exactly than WASM does.
+    Without ONNX Runtime's fusions, which round INT8 in another way on each kind of processor.
     """
     import onnxruntime
 
