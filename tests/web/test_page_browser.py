@@ -342,7 +342,7 @@ setInterval(async () => {
     const kept = (await caches.keys()).length;
     const answer = await fetch(`told?${JSON.stringify([name, kept, await waiting(), crossOriginIsolated, offline])}`);
     if ((await answer.text()) === "again") location.reload();
-}, 100);
+}, 400);
 """
 
 
@@ -363,8 +363,13 @@ def test_a_newer_export_replaces_the_one_that_was_kept(folder, tmp_path):
         (copy / "files.js").write_text(re.sub(r'"version": "\w+"', '"version": "0"', listing))
         again.set()  # which finds the newer files, and goes on with the old ones
         assert told(lambda name, kept, waits, *_: waits)[0] == "fer-plus-nano"
-        again.set()
-        assert told(lambda name, *_: name == "newer")[1:3] == [1, False]
+
+        def newer(name: str, *_: Any) -> bool:
+            if name != "newer":
+                again.set()  # the old one may have been too busy to be replaced: the next load tries again
+            return name == "newer"
+
+        assert told(newer)[1:3] == [1, False]
 
 
 def test_a_browser_that_computes_something_else_shows_nothing(make_page, folder, tmp_path):
