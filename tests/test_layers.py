@@ -34,6 +34,7 @@ LAYERS = (
     "export",
     "deploy",
     "serve",
+    "web",
     "bench",
     "cli",
 )

@@ -18,7 +18,10 @@ PACKAGE_ROOTS = {"edgefel": "edgefel"} | {
     name: f"edgefel/{name}" for name in ("kernels", "export", "calib", "bench")
 }
 # files of the package that are no Python
-DATA = ("py.typed", "deploy/device/*", "report/templates/*", "networks/*/*", "serve/static/*")
+DATA = (
+    *("py.typed", "deploy/device/*", "report/templates/*", "networks/*/*"),
+    *("serve/static/*", "web/static/*", "web/static/*/*"),
+)
 NETWORKS = "edgefel/networks/"
 # of the compressed files
 MOST_NETWORK_BYTES = 4_000_000

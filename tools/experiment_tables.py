@@ -386,6 +386,37 @@ def share_intervals(result: Values) -> str:
     )
 
 
+@table("web", "web.json")
+def web(result: Values) -> str:
+    """Deviations of the page of `export --web` from the runtime, and sizes."""
+    rows = [
+        {"precision": precision.upper(), "kind": kind, **values[kind]}
+        for precision, values in result["precisions"].items()
+        for kind in ("upright", "turned")
+    ]
+    columns: dict[str, Cell] = {
+        "file": "{precision}",
+        "faces": lambda row: f"{row['faces']} {row['kind']}",
+        "in the same place: largest deviation": lambda row: f"{row['same_place']['largest']:.1e}",
+        "mean": lambda row: f"{row['same_place']['mean']:.1e}",
+        "each finds the face: largest": lambda row: f"{row['whole_way']['largest']:.1e}",
+        "same label, %": lambda row: f"{100 * row['whole_way']['same_label']:.0f}",
+    }
+    missed = sum(row["missed_by_one"] for row in rows)
+    sizes = {precision: values["megabytes"] for precision, values in result["precisions"].items()}
+    shown = ", ".join(
+        f"{precision.upper()} {size['folder']} MB, of which a browser without a GPU loads {size['loaded_by_wasm']}"
+        for precision, size in sizes.items()
+    )
+    return paragraphs(
+        grid(rows, columns),
+        f"{counted(missed, 'face')} found by one alone. Where each finds the face, its landmarks differ in their last "
+        f"bits, of which the repeated looks at a turned face make more, in the runtime too. Folder: {shown}. Made by "
+        f"`{result['command']}` with Chromium {result['chromium']} and ONNX Runtime "
+        f"{result['versions']['onnxruntime']}; [web.json](results/web.json).",
+    )
+
+
 @table("quality", "quality.json")
 def quality(result: Values) -> str:
     """Accuracy and quality by way of degrading, and by yaw."""

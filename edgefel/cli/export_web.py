@@ -92,7 +92,7 @@ def export_web(
 def _refuse(wrong: Callable[[str], bool], why: str) -> None:
     """Raises EdgefelError if a parameter with such a name was given."""
     for param in click.get_current_context().command.params:
-        if param.name is not None and wrong(param.name) and params.given(param.name):
+        if wrong(param.name) and params.given(param.name):
             raise EdgefelError(f"{param.opts[0]}: {why}")
 
 

@@ -30,7 +30,7 @@ from edgefel.web.onnxruntime_web import VERSION
 CONTRACT_NAME, IMAGE_NAME = "contract.json", "check.png"
 NETWORK_NAME, DETECTOR_NAME = "models/network.onnx", "models/detector.onnx"
 # Most that a probability may be off by. ONNX Runtime rounds INT8 in another way on each kind of processor.
-TOLERANCES = {"fp32": 1e-3, "int8": 0.05}
+TOLERANCES = {"fp32": 1e-3, "int8": 0.1}
 
 
 def make_contract(session: Session, detector: Path) -> tuple[dict[str, Any], Image]:
@@ -116,7 +116,7 @@ def box_dict(box: FaceBox) -> dict[str, Any]:
 def reference(session: Session, crops: Sequence[Image]) -> tuple[Tensor, Tensor]:
     """Probabilities and primary distributions [N, C] of crops, by the session's file as it is written.
 
-    Without ONNX Runtime's fusions, which on some processors compute INT8 less exactly than WASM does.
+    Without ONNX Runtime's fusions, which round INT8 in another way on each kind of processor.
     """
     import onnxruntime
 

@@ -153,5 +153,7 @@ def _failed(why: str) -> EdgefelError:
 def _why(text: str) -> str:
     """What npm says, in a few words: "npm error code E404", then sentences."""
     lines = [re.sub(r"^npm (error|ERR!) ?", "", line).strip() for line in text.splitlines()]
-    said = [line for line in lines if line]
+    said = [
+        line for line in lines if line and not line.startswith(("syscall ", "errno ", "address ", "port "))
+    ]
     return printable(": ".join(said[:2])[:300], lines=False) or "npm says nothing"

@@ -76,14 +76,17 @@ def test_another_package_of_the_same_name_is_refused(npm):
 
 def test_without_a_network_the_error_says_what_to_do(npm):
     (npm / "stderr.txt").write_text(
-        "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\x1b[0m\nnpm error errno ENOTFOUND\n"
+        "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error errno ENOTFOUND\n"
+        "npm error network request failed, reason: \x1b[1mno such host\nnpm error network Check your proxy.\n"
     )
     with pytest.raises(EdgefelError) as caught, open_package(None):
         pass
     text = str(caught.value)
     assert "\n" not in text
     assert "\x1b" not in text
-    assert text.startswith(f"{PACKAGE} {VERSION} cannot be downloaded (code ENOTFOUND: syscall getaddrinfo")
+    assert text.startswith(
+        f"{PACKAGE} {VERSION} cannot be downloaded (code ENOTFOUND: network request failed"
+    )
     assert text.endswith(f"unpack {PACKAGE} {VERSION} elsewhere and give it with --onnxruntime-web FOLDER")
 
 

@@ -272,57 +272,67 @@ def test_a_face_is_found_again_alike(call):
         assert again == (None if best is None else box_dict(best))
 
 
-def test_turned_faces_are_read_alike(page):
-    """With a detector that, in both, finds the brightest square and takes two of its corners for eyes."""
-    find = """(image) => {
-        const { data, width } = image, found = [];
-        for (let at = 0; at < data.length / 4; at++) {
-            if (data[4 * at] > 200) found.push([at % width, Math.floor(at / width)]);
+# a detector that finds a red face with a green and a blue eye, and reads 0.6 of its roll; in both languages
+FIND = """({ data, width }) => {
+    const sums = [0, 1, 2].map(() => [0, 0, 0]);
+    for (let at = 0; at < data.length; at += 4) {
+        for (let channel = 0; channel < 3; channel++) {
+            if (data[at + channel] <= 150) continue;
+            sums[channel][0] += 1;
+            sums[channel][1] += (at / 4) % width;
+            sums[channel][2] += Math.floor(at / 4 / width);
         }
-        if (found.length < 20) return [];
-        const sum = (points, axis) => points.reduce((total, point) => total + point[axis], 0);
-        const middle = (points) => [0, 1].map((axis) => sum(points, axis) / points.length);
-        const mean = middle(found);
-        const side = Math.round(2 * Math.sqrt(found.length));
-        const half = found.filter(([x, y]) => y < mean[1]);
-        const eye = (left) => middle(half.filter(([x]) => (x < mean[0]) === left));
-        const eyes = [eye(true), eye(false)];
-        const x = Math.round(mean[0] - side / 2 + 0.25), y = Math.round(mean[1] - side / 2 + 0.25);
-        return [{ x, y, side, score: 0.9, eyes, landmarks: [...eyes, mean, eyes[0], eyes[1]] }];
-    }"""
+    }
+    if (sums.some(([count]) => count < 5)) return [];
+    const [[x, y], [x0, y0], [x1, y1]] = sums.map(([count, across, down]) => [across / count, down / count]);
+    const side = Math.round(Math.sqrt(sums[0][0]));
+    const read = 0.6 * Math.atan2(y1 - y0, x1 - x0), reach = Math.hypot(x1 - x0, y1 - y0) / 2;
+    const eyes = [-reach, reach].map((way) =>
+        [(x0 + x1) / 2 + way * Math.cos(read), (y0 + y1) / 2 + way * Math.sin(read)]);
+    const left = Math.floor(x - side / 2 + 0.75), top = Math.floor(y - side / 2 + 0.75);
+    return [{ x: left, y: top, side, score: 0.9, eyes, landmarks: [...eyes, [x, y], ...eyes] }];
+}"""
 
-    def detector(image: np.ndarray) -> list[FaceBox]:
-        down, across = np.nonzero(image[:, :, 0] > 200)
-        if len(across) < 20:
-            return []
-        mean = float(across.mean()), float(down.mean())
-        side = round(2 * math.sqrt(len(across)))
-        upper = down < mean[1]
 
-        def eye(left: bool) -> tuple[float, float]:
-            chosen = upper & ((across < mean[0]) == left)
-            return float(across[chosen].mean()), float(down[chosen].mean())
+def find(image: np.ndarray) -> list[FaceBox]:
+    places = [np.nonzero(image[:, :, channel] > 150)[::-1] for channel in range(3)]
+    if min(len(across) for across, _ in places) < 5:
+        return []
+    (x, y), (x0, y0), (x1, y1) = ((float(across.mean()), float(down.mean())) for across, down in places)
+    side = round(math.sqrt(len(places[0][0])))
+    read, reach = 0.6 * math.atan2(y1 - y0, x1 - x0), math.hypot(x1 - x0, y1 - y0) / 2
+    left, right = (
+        ((x0 + x1) / 2 + way * math.cos(read), (y0 + y1) / 2 + way * math.sin(read))
+        for way in (-reach, reach)
+    )
+    corner = math.floor(x - side / 2 + 0.75), math.floor(y - side / 2 + 0.75)
+    return [FaceBox(*corner, side, 0.9, (left, right), (left, right, (x, y), left, right))]
 
-        ends = eye(True), eye(False)
-        x, y = math.floor(mean[0] - side / 2 + 0.75), math.floor(mean[1] - side / 2 + 0.75)
-        return [FaceBox(x, y, side, 0.9, ends, (*ends, mean, *ends))]
 
-    for degrees in (0, 10, 35, -48):
-        image = np.full((300, 400, 3), 30, np.uint8)
-        corners = cv2.boxPoints(((190.0, 160.0), (60.0, 60.0), float(degrees)))
-        cv2.fillPoly(image, [corners.round().astype(np.int32)], (255, 255, 255))
-        boxes = page.evaluate(
-            f"""async (sent) => {{
-                const {{ findLevel }} = await import("/runtime/levelling.js");
-                const data = Uint8ClampedArray.from(atob(sent.image), (letter) => letter.charCodeAt(0));
-                return findLevel(async (image) => ({find})(image), {{ ...sent, data }}, {{ copies: true }});
-            }}""",
-            shown(image),
-        )
-        (expected,) = LevelDetector(detector, copies=True)(image)
-        (box,) = boxes
-        assert (box["x"], box["y"], box["side"]) == (expected.x, expected.y, expected.side)
-        np.testing.assert_allclose(box["eyes"], expected.eyes, atol=1e-6)
+@pytest.mark.parametrize("degrees", [0, 10, 24, 35, -48])
+def test_turned_faces_are_read_alike(page, degrees):
+    image = np.full((300, 400, 3), 30, np.uint8)
+    middle, side, angle = np.array((190.0, 160.0)), 90.0, math.radians(degrees)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    corners = cv2.boxPoints((tuple(middle), (side, side), float(degrees)))
+    cv2.fillPoly(image, [corners.round().astype(np.int32)], (255, 30, 30))
+    for across, colour in ((-0.2, (255, 255, 30)), (0.2, (255, 30, 255))):
+        place = middle + turn @ np.array((across * side, -0.1 * side))
+        cv2.circle(image, tuple(place.round().astype(int).tolist()), 9, colour, -1)
+    boxes = page.evaluate(
+        f"""async (sent) => {{
+            const {{ findLevel }} = await import("/runtime/levelling.js");
+            const data = Uint8ClampedArray.from(atob(sent.image), (letter) => letter.charCodeAt(0));
+            return findLevel(async (image) => ({FIND})(image), {{ ...sent, data }}, {{ copies: true }});
+        }}""",
+        shown(image),
+    )
+    (expected,) = LevelDetector(find, copies=True)(image)
+    (box,) = boxes
+    assert (box["x"], box["y"], box["side"]) == (expected.x, expected.y, expected.side)
+    np.testing.assert_allclose(box["eyes"], expected.eyes, atol=1e-6)
+    # without the looks, it would be 0.6 of the roll
+    assert eyes.roll(expected.eyes) == pytest.approx(degrees, abs=6)
 
 
 def test_quality(call):
@@ -343,8 +353,9 @@ def test_quality(call):
         assert result["overall"] == pytest.approx(wanted.overall, abs=2e-4)
 
 
-def test_people_are_followed_alike(page):
-    """Four people who cross, leave and come back, and false detections among them."""
+@pytest.mark.parametrize("apart", [4, 90], ids=["crossing", "in rows"])
+def test_people_are_followed_alike(page, apart):
+    """Four people who move, leave and come back, and false detections among them."""
     rng = np.random.default_rng(10)
     names = rng.normal(size=(4, 16)) * 3
     frames = []
@@ -353,9 +364,11 @@ def test_people_are_followed_alike(page):
         for person in range(4):
             if (number // 25) % 4 == person and number % 25 > 15:
                 continue  # away for 10 frames
-            x = 200 + 150 * math.sin(number / 12 + person) + rng.normal(0, 2)
+            x = 200 + 150 * math.sin(number / 6 + person) + rng.normal(0, 2)
             boxes.append(
-                FaceBox(round(x), 60 + 50 * person + round(rng.normal(0, 2)), 70 + int(rng.integers(-4, 4)))
+                FaceBox(
+                    round(x), 60 + apart * person + round(rng.normal(0, 2)), 70 + int(rng.integers(-4, 4))
+                )
             )
             embeddings.append((names[person] + rng.normal(size=16)).tolist())
         if number % 7 == 0:
