@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from edgefel.runtime.backends.base import BACKENDS
 from edgefel.runtime.engines import find_gpu
 from edgefel.workers import usable_cores
 
@@ -59,6 +61,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("EDGEFEL_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_measurements(_own_cache: None) -> Iterator[None]:
+    """What one test measured of a bundle must not choose the backend in another."""
+    yield
+    shutil.rmtree(Path(os.environ["EDGEFEL_CACHE"]) / "picks", ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _backends_in_order() -> Iterator[None]:
+    """monkeypatch puts what it took out of a dictionary back at its end, and the order of backends is their rank."""
+    before = dict(BACKENDS)
+    yield
+    if list(BACKENDS) != list(before):
+        BACKENDS.clear()
+        BACKENDS.update(before)
 
 
 @pytest.fixture

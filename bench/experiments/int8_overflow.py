@@ -21,7 +21,7 @@ from edgefel.bench.timer import TimingPlan, cpu_stopwatch, measure, ratio_to
 from edgefel.calib.images import draw_evenly
 from edgefel.data.open import open_dataset
 from edgefel.export.parity.compare import sqnr_db
-from edgefel.runtime.backends.base import BACKENDS, ModelFile
+from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile
 from edgefel.runtime.backends.onnxruntime_backend import session_options
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.telemetry.sysfs import cpu_name, lacks_vnni
@@ -101,8 +101,12 @@ def _networks(bundle: str) -> dict[str, Network]:
             backend = BACKENDS["openvino"].load().open(ModelFile.of(manifest, file), threads=1)
         except ModuleNotFoundError:
             break
-        found[f"{file.precision} by openvino"] = lambda batch, backend=backend: backend.run(batch)["logits"]
+        found[f"{file.precision} by openvino"] = partial(_run_backend, backend)
     return found
+
+
+def _run_backend(backend: Backend, batch: Array) -> Array:
+    return backend.run(batch)["logits"]
 
 
 def _run(session: Any, batch: Array) -> Array:

@@ -220,7 +220,7 @@ def test_a_file_with_another_interface(make_bundle):
 
 def test_a_file_of_another_input_size(make_bundle):
     with (
-        Session.open(make_bundle(size=16)) as session,
+        Session.open(make_bundle(size=16), backend="onnxruntime") as session,
         pytest.raises(EdgefelError, match=r"cannot run it on \[1, 3, 14, 14\]"),
     ):
         session.run(random_batch(1))

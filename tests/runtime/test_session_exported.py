@@ -81,7 +81,7 @@ def test_broken_files_are_explained(nano_bundle, tmp_path):
     bundle = shutil.copytree(nano_bundle, tmp_path / "bundle")
     (bundle / "model.fp32.onnx").write_bytes(b"nothing")
     with pytest.raises(EdgefelError, match="ONNX Runtime cannot load it"):
-        Session.open(bundle, force=True)
+        Session.open(bundle, backend="onnxruntime", force=True)
     (bundle / "model.fp32.onnx").unlink()
     with pytest.raises(EdgefelError, match="model.fp32.onnx"):
         Session.open(bundle)

@@ -110,6 +110,7 @@ def test_a_file_that_a_runtime_cannot_run_is_a_reason(settings, monkeypatch):
 
     submit = ProcessPoolExecutor.submit
     monkeypatch.setattr(ProcessPoolExecutor, "submit", crash)
+    monkeypatch.setattr("edgefel.runtime.backends.openvino_backend.lacks_vnni", lambda: False)
     reference, own, *_ = bench_quantizers(subject(), OPTIONS)
     assert own.metrics["speed"]["openvino"] == {"failed": "a worker process was killed"}
     assert "openvino: a worker process was killed" in own.notes
