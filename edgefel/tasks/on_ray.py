@@ -221,7 +221,7 @@ class _Room:
             per = [(has.get("CPU", 0), need.cores), (has.get("GPU", 0), need.gpus)]
             places += int(min(have / take for have, take in per if take))
         if not places:
-            takes = f"{need.cores:g} cores" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
+            takes = counted(need.cores, "core") + (f" and {counted(need.gpus, 'GPU')}" if need.gpus else "")
             raise EdgefelError(
                 f"the cluster has no machine with {takes}, which a task needs; add one, or see 'ray status'"
             )
