@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import shallow
 import torch
@@ -33,6 +35,34 @@ for arguments in json.loads(sys.argv[1]):
     except SystemExit as end:
         if end.code not in (None, 0, 1):  # 1: a file failed its comparison, a measurement got worse
             sys.exit(f"{arguments}: exit code {end.code}")
+"""
+# the page and an answer are asked for from this machine, and the server is told to end
+SERVE = """
+import http.client, os, signal, socket, sys, threading, time
+from edgefel.cli.main import main
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = free.getsockname()[1]
+found = []
+def ask():
+    while True:
+        time.sleep(0.2)
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/")
+            break
+        except ConnectionRefusedError:
+            pass
+    connection.getresponse().read()
+    connection.request("POST", "/v1/faces", open(sys.argv[2], "rb").read(), {"Content-Type": "image/png"})
+    found.append(connection.getresponse().status)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=ask, daemon=True).start()
+try:
+    main(["serve", sys.argv[1], "--port", str(port), "--backend", "onnxruntime"])
+except SystemExit as end:
+    found.append(end.code)
+if found != [200, 0]:
+    sys.exit(f"answer and exit code: {found}")
 """
 ORT = ("--backend", "onnxruntime", "--quick", "--threads", "1")
 BRIEF = ("--runs", "2", "--seconds", "0.01")
@@ -77,8 +107,8 @@ WITH_TORCH = [
     "ablate head --dry-run --data {}/faces -o {}/ablation",
     "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",
 ]
-# they compile for GPUs, or only call the commands above; two are there to open the network
-LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get", "serve"}
+# they compile for GPUs, or only call the commands above; one is there to open the network
+LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get"}
 
 
 def watched(code: str, arguments: list[str], folder: Path) -> list[str]:
@@ -150,6 +180,15 @@ def test_a_broker_that_is_given_is_the_only_address(tmp_path):
     assert re.search(r'connect\(.*htons\(1\), sin_addr=inet_addr\("127\.0\.0\.1"\)', calls)
 
 
+def test_serve_listens_on_this_machine_alone(tmp_path):
+    image = tmp_path / "face.png"
+    cv2.imwrite(str(image), np.full((200, 200, 3), 128, np.uint8))
+    assert watched(SERVE, [str(NANO), str(image)], tmp_path) == []
+    calls = (tmp_path / "strace.txt").read_text(errors="replace")
+    assert re.search(r'bind\(.*sin_addr=inet_addr\("127\.0\.0\.1"\)', calls)
+    assert re.search(r"accept4?\(", calls)
+
+
 @pytest.mark.slow
 def test_commands_with_torch(tmp_path):
     yunet_like(tmp_path / "yunet.onnx")
@@ -168,7 +207,7 @@ def test_every_command_is_watched():
         every |= {f"{name} {sub}" if sub else name for sub in inside}
     assert isinstance(main, LazyGroup)
     seen = {" ".join(line.split()[:2]) for line in ON_A_DEVICE + WITH_TORCH}
-    seen |= {line.split()[0] for line in ON_A_DEVICE + WITH_TORCH}
+    seen |= {line.split()[0] for line in ON_A_DEVICE + WITH_TORCH} | {"serve"}
     assert every - seen == LEFT_OUT
 
 

@@ -112,7 +112,7 @@ class Follower:
 class Engine:
     """Labels images; `label` is called by one thread.
 
-    options: of streams; `min_quality` of images too.
+    options: of streams; the thresholds `min_quality` and `min_confidence` of images too.
     """
 
     def __init__(self, model: Model, options: StreamOptions, limits: Limits, telemetry: Telemetry) -> None:
@@ -135,6 +135,7 @@ class Engine:
             "threads": session.threads,
             "detector": self.model.detector,
             "min_quality": self.options.min_quality,
+            "min_confidence": self.options.min_confidence,
             "smoothing": self.options.smoothing,
         }
 
@@ -193,7 +194,7 @@ class Engine:
         if work.follower is not None:
             labelled = work.follower.finish(work.at, found, predictions)
         else:
-            thresholds = Thresholds(self.options.min_quality)
+            thresholds = Thresholds(self.options.min_quality, self.options.min_confidence)
             labelled = labelled_faces(found.boxes, found.crops, predictions, self._session, thresholds)
         stages = one.stages | spent
         stages["post"] = time.perf_counter() - start

@@ -122,7 +122,8 @@ def schemas(labels: Sequence[str]) -> dict[str, Schema]:
             backend=TEXT,
             threads=COUNT,
             detector=TEXT,
-            min_quality=SHARE,
+            min_quality=said(SHARE, "Of the crop; a face below it is unsure."),
+            min_confidence=said(SHARE, "Of the prediction; a face below it is unsure."),
             smoothing=said(NUMBER, "Time constant of streams, in seconds."),
             token_needed={"type": "boolean"},
             limits=record(

@@ -79,9 +79,11 @@ def test_one_bad_image_costs_no_other(engine):
     assert [len(one.faces) if isinstance(one, Answer) else type(one) for one in outcomes] == [1, Problem, 2]
 
 
-def test_faces_below_the_quality_are_unsure(session):
+@pytest.mark.parametrize("threshold", ["min_quality", "min_confidence"])
+def test_faces_below_a_threshold_are_unsure(session, threshold):
     model = Model(session, SquareDetector)
-    engine = Engine(model, StreamOptions(min_quality=1.0), Limits(), Telemetry())
+    engine = Engine(model, StreamOptions(**{"min_quality": 0.0} | {threshold: 1.0}), Limits(), Telemetry())
+    assert engine.describe()[threshold] == 1
     (answer,) = answers(engine.label([Work(png(ONE))]))
     assert answer.faces[0].to_dict()["label"] == "unsure"
 
