@@ -24,7 +24,7 @@ from edgefel.errors import EdgefelError
 
 # sub-packages that lie in folders of their own in the repository, and so in an editable installation
 MAPPED_PACKAGES = ("kernels", "export", "calib", "bench")
-_DATA_FOLDERS = ("deploy/device/", "report/templates/", "serve/static/")
+_DATA_FOLDERS = ("deploy/device/", "report/templates/", "serve/static/", "web/static/")
 _REINSTALL = "install edgefel with pip"
 
 
