@@ -9,7 +9,7 @@ packages=(
     # the base install
     numpy==2.2.6 opencv-python-headless==4.14.0.94 onnxruntime==1.23.2 click==8.5.1 rich==15.0.0 prometheus-client==0.26.0
     # what the tests use
-    paho-mqtt==2.2.0 onnx==1.23.2 hypothesis==6.168.5 jinja2==3.1.6 matplotlib==3.10.9 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0
+    paho-mqtt==2.2.0 pyarrow==25.0.1 onnx==1.23.2 hypothesis==6.168.5 jinja2==3.1.6 matplotlib==3.10.9 pytest==9.2.0 pytest-timeout==2.4.0 pytest-xdist==3.8.0
 )
 
 python=
