@@ -254,6 +254,12 @@ class TrainConfig:
     best_by: str = setting(
         "macro_f1", "What the best checkpoint is best at.", choices=("macro_f1", "accuracy")
     )
+    patience: int = setting(
+        0,
+        "Early stopping: end after this many validations in a row without a better --best-by; 0 trains to the end.",
+        minimum=0,
+        resumable=True,
+    )
     checkpoint_every: int = setting(
         500, "Save every this many steps, besides validations.", minimum=1, resumable=True
     )

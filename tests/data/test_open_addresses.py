@@ -1,4 +1,7 @@
-"""Data sets at addresses: opened, prepared, inspected and evaluated as on a disk. tests/files/test_remote.py labels them."""
+"""Data sets at addresses: opened, prepared, inspected and evaluated as on a disk.
+
+Tests of `edgefel.files.remote` label them.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from edgefel.files.read import open_binary, read_range, read_regular
 from edgefel.files.remote import as_path, is_address, joined, list_address, list_folder, state_of
 from edgefel.runtime.bulk.plan import plan_labelling
 
+
 def test_labels_are_those_of_a_local_folder(bucket, tmp_path):
     root = make_folder(tmp_path / "set", 9)
     (root / "shards").mkdir()
