@@ -38,7 +38,7 @@ def rates(found: Mapping[str, Any]) -> str:
         "apart": "processes that nothing connects: the ideal",
     }
     for where, words in ways.items():
-        if f"{where}_1" in of:  # the ideal is not in results before 0.2
+        if f"{where}_1" in of:  # older results lack the ideal
             one, two = of[f"{where}_1"], of[f"{where}_2"]
             rows.append(
                 {"where": words, "one": one, "two": two, "ratio": of.get(f"{where}_ratio", two / one)}

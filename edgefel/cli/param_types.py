@@ -26,7 +26,7 @@ class _Path(click.Path):
             if self._remote:
                 return as_path(value)
             raise EdgefelError(
-                f"{value}: is an address, and this has to be on a disk; docs/cluster.md says what need not be"
+                f"{value}: is an address, and this has to be on a disk; docs/addresses.md says what need not be"
             )
         return super().convert(value, param, ctx)
 

@@ -193,7 +193,7 @@ def test_evaluation_is_that_of_a_disk(bucket, nano_checkpoint, photos, tmp_path)
 def test_other_places_are_on_a_disk(arguments):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    assert "is an address, and this has to be on a disk; docs/cluster.md" in done.stderr
+    assert "is an address, and this has to be on a disk; docs/addresses.md" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
