@@ -123,7 +123,9 @@ def _times(count: int) -> str:
 
 
 def _source(found: Mapping[str, Any], step: str) -> str:
-    device, command, load = found["environment"]["device"], found["command"], found[step]["load_before"]
+    device, load = found["environment"]["device"], found[step]["load_before"]
+    # steps may be repeated one by one
+    command = found[step].get("command", found["command"])
     made = f"[results/cluster.json](results/cluster.json), made by `{command}`"
     return f"{device}, load {load:g} before.{_busy(found, step)} Numbers: {made}."
 

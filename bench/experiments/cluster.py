@@ -57,7 +57,7 @@ _SIZE = 96  # pixels of a rendered face
 _PREPARED = 64
 _EMPTY = 500  # tasks
 _PART = 50  # images of a task of `rates`
-_LEAST_REPEATS = 3
+_LEAST_PARTS, _LEAST_REPEATS = 12, 3
 _VARIANTS = ("none", "anchors")
 _OLD_ENOUGH = 6.0  # seconds: it has imported PyTorch
 # before Ray is imported: the loopback interface alone, and patience with a loaded machine
@@ -119,7 +119,10 @@ def measure_rates(faces: Path, work: Path, count: int, seconds: float) -> dict[s
     """
     network = _network()
     listed = work / "list.csv"
-    files = sorted(faces.glob("images/*.jpg"))[:count]
+    # an even number of parts, see `_rate`
+    files = sorted(faces.glob("images/*.jpg"))[: count // (2 * _PART) * 2 * _PART]
+    if len(files) < _LEAST_PARTS * _PART:
+        raise EdgefelError(f"{len(files)} faces: give at least {_LEAST_PARTS * _PART} for the rates")
     listed.write_text("path\n" + "".join(f"{file}\n" for file in files))
     plan = plan_labelling(str(listed), _PART)
     with ExitStack() as stack:
@@ -166,7 +169,11 @@ def _nothing() -> Callable[[int, Callable[[], bool]], int]:
 
 def _rate(runner: Runner, plan: LabelPlan, network: Network, output: Path, workers: int) -> float:
     """Images per second from the third result, when each of two processes has its model ready, to when one of the
-    workers has nothing left to do."""
+    workers has nothing left to do.
+
+    Two workers that began together end together, in pairs. Of an even number of parts both ends are the first of a
+    pair, so that whole pairs are counted.
+    """
     times: list[float] = []
     label(plan, network, output, runner, progress=lambda: times.append(time.perf_counter()))
     shutil.rmtree(output)
@@ -356,7 +363,9 @@ def main() -> None:
             found = read_json(chosen.output) if chosen.output.is_file() else {}
             found[step] = run[step]() | {"load_before": round(os.getloadavg()[0], 1)}
             counted = "" if chosen.count == _COUNT else f" --count {chosen.count}"
-            found["command"] = f"{_MODULE} {' '.join(chosen.steps)}{counted} -o docs/results/cluster.json"
+            command = f"{_MODULE} {' '.join(chosen.steps)}{counted} -o docs/results/cluster.json"
+            found[step]["command"] = command
+            found.setdefault("command", command)
             found["environment"] = environment.describe()
             write_json(chosen.output, found)
 

@@ -55,12 +55,20 @@ def test_start_and_rates():
 
 
 def test_medians_beside_the_ideal():
-    more = {"repeats": 7, "apart_1": 110.0, "apart_2": 220.0, "apart_ratio": 1.95, "threads_ratio": 1.8}
+    more = {
+        "command": "python -m rates",
+        "repeats": 7,
+        "apart_1": 110.0,
+        "apart_2": 220.0,
+        "apart_ratio": 1.95,
+        "threads_ratio": 1.8,
+    }
     said = cluster_tables.rates(FOUND | {"rates": FOUND["rates"] | more})
     # the ratio is of pairs
     assert "| threads of one process | 100 | 190 | 1.80 |" in said
     assert "| processes that nothing connects: the ideal | 110 | 220 | 1.95 |" in said
     assert "Medians of 7 repeats in turn. A task" in said
+    assert "made by `python -m rates`" in said
 
 
 def test_a_difference_is_not_hidden():
