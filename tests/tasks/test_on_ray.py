@@ -16,6 +16,7 @@ import pytest
 from rayclusters import stay_on_loopback
 from tiny_bundle import write_bundle
 
+from edgefel.data.image_headers import MOST_PIXELS
 from edgefel.data.inspection.inspect import inspect_dataset
 from edgefel.data.open import open_dataset
 from edgefel.data.preparing.plan import PrepareOptions
@@ -34,6 +35,22 @@ from edgefel.tasks.threads import Threads
 stay_on_loopback()
 pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
+
+def test_a_cluster_that_cannot_be_reached():
+    """The first test: once connected, the process stays so."""
+    with (
+        pytest.raises(EdgefelError, match="no Ray cluster can be reached at 127.0.0.1:1 "),
+        open_runner("127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster):
+    """With one connection for all tests, since its worker processes begin and end with it."""
+    with open_runner(cluster.address):
+        yield cluster
 
 
 def elsewhere():
@@ -67,11 +84,6 @@ def test_errors_come_as_one_line(cluster):
             list(runner.run(make, [7], need=Need(gpus=3)))
         with pytest.raises(EdgefelError, match="No module named .*; install edgefel, in the same version"):
             list(runner.run(elsewhere, [7]))
-    with (
-        pytest.raises(EdgefelError, match="no Ray cluster can be reached at 127.0.0.1:1 "),
-        open_runner("127.0.0.1:1"),
-    ):
-        pass
 
 
 def test_max_pixels_holds_on_other_machines(cluster, monkeypatch):
@@ -82,7 +94,9 @@ def test_max_pixels_holds_on_other_machines(cluster, monkeypatch):
 
     monkeypatch.setenv("EDGEFEL_MAX_PIXELS", "12345")
     with open_runner(cluster.address) as runner:
-        assert list(runner.run(make, [0])) == [12345]
+        assert set(runner.run(make, range(20))) == {12345}
+        monkeypatch.delenv("EDGEFEL_MAX_PIXELS")
+        assert set(runner.run(make, range(20))) == {MOST_PIXELS}
 
 
 def test_a_killed_worker_costs_nothing(cluster, tmp_path):
@@ -129,7 +143,7 @@ def test_closing_ends_tasks_under_way(cluster, tmp_path):
 
     start = time.monotonic()
     with open_runner(cluster.address) as runner:
-        results = runner.run(make, range(100), need=Need(patience=5))
+        results = runner.run(make, range(100), need=Need(patience=1))
         assert next(results) == 0
         results.close()
     assert time.monotonic() - start < 20
