@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from data.preparing.photos import described, make_photos, run, tree, whole
 
 from edgefel.cli.main import main
+from edgefel.data.inspection import scan
 from edgefel.data.open import AT_ADDRESSES, LAYOUTS, open_dataset
 from edgefel.data.readers import shard_index
 from edgefel.data.readers.shard_writer import write_shards
@@ -202,3 +203,17 @@ def test_training_reads_a_disk(tmp_path):
     assert done.exit_code == 2
     assert "edgefel data prepare s3://b/x -o faces" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_hashes_of_shards_are_kept(bucket, photos, tmp_path, monkeypatch):
+    """`evaluate` looks for copies in all splits, each time."""
+    write_shards(photos, tmp_path / "shards")
+    address = bucket.upload(tmp_path / "shards", "shards")
+    cache = scan.ScanCache(open_dataset(address).root)
+    scan.scan_images(open_dataset(address), cache=cache)
+    cache.save()
+    monkeypatch.setattr(scan, "_open", lambda *image: pytest.fail("an image is opened again"))
+    known = scan.scan_images(
+        open_dataset(address), cache=scan.ScanCache(open_dataset(address).root), fresh=False
+    )
+    assert known.readable.all()

@@ -21,6 +21,7 @@ from edgefel.data.inspection.inspect import inspect_dataset
 from edgefel.data.open import open_dataset
 from edgefel.data.preparing.plan import PrepareOptions
 from edgefel.data.preparing.run import prepare
+from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.evaluate import evaluate_with_evidence
 from edgefel.runtime.bulk.plan import plan_labelling
@@ -184,6 +185,33 @@ def test_data_prepare_writes_the_same_bytes(cluster, faces, tmp_path):
         prepare(open_dataset(faces), tmp_path / "there", tools, options, runner=runner)
     assert files(tmp_path / "here") == files(tmp_path / "there")
     assert len(files(tmp_path / "here")) > 30
+
+
+def test_machines_fetch_data_from_an_address(cluster, bucket, faces, tmp_path):
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+    class Allowed(RayCluster):
+        """Whose machines have the server and the credentials."""
+
+        def run(self, make, *args, **options):
+            def make_there():
+                os.environ.update(variables)
+                return make()
+
+            return super().run(make_there, *args, **options)
+
+    tools = partial(runtime_faces, None, None, None, 64)
+    options = PrepareOptions(size=64)
+    write_shards(open_dataset(faces), tmp_path / "shards")
+    there = open_dataset(bucket.upload(tmp_path / "shards", "shards"))
+    prepare(open_dataset(tmp_path / "shards"), tmp_path / "here", tools, options)
+    with contextlib.closing(Allowed(cluster.address)) as runner:
+        report = prepare(there, tmp_path / "there", tools, options, runner=runner)
+    assert report["faces"] == 36
+    both = files(tmp_path / "here"), files(tmp_path / "there")
+    for one in both:
+        del one["prepare.json"]  # the place of the data is in it
+    assert both[0] == both[1]
 
 
 def test_evaluate_gives_the_same_numbers(cluster, faces, nano_checkpoint):
