@@ -88,7 +88,7 @@ def test_of_shards_that_are_known_only_images_are_fetched(bucket, photos, tmp_pa
 
 
 def test_shards_that_are_replaced_are_read_again(bucket, photos, tmp_path):
-    for count in (4, 6):
+    for count in (3, 4):  # all of them in train-000000.tar
         write_shards(photos.subset(range(count)), tmp_path / "shards", replace=True)
         address = bucket.upload(tmp_path / "shards", "shards")
         assert len(open_dataset(address)) == count
