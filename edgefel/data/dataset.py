@@ -43,7 +43,10 @@ class ImageStore(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FileStore:
-    """Images in files. names: relative to `root`, with "/" between folders; or addresses."""
+    """Images in files. names: relative to `root`, with "/" between folders; where that is an address, addresses too.
+
+    On a disk an address is the name of no file: a data set must not open the network unasked.
+    """
 
     root: Path
     names: Sequence[str]
@@ -51,7 +54,7 @@ class FileStore:
     def path(self, index: int) -> Path:
         """Path of the file."""
         name = self.names[index]
-        if is_address(name) or is_address(self.root):
+        if is_address(self.root):
             return as_path(joined(str(self.root), name))
         return self.root / name
 

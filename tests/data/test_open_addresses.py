@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from data.preparing.photos import described, make_photos, run, tree, whole
 
 from edgefel.cli.main import main
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.inspection import scan
 from edgefel.data.open import AT_ADDRESSES, LAYOUTS, open_dataset
 from edgefel.data.readers import shard_index
@@ -100,7 +101,7 @@ def test_parquet_with_images(bucket, photos, tmp_path):
     check_same(open_dataset(bucket.address("faces.parquet")), photos)
 
 
-def test_a_manifest_there_or_here_that_lists_addresses(bucket, photos, tmp_path):
+def test_a_manifest_there_lists_addresses_and_one_here_does_not(bucket, photos, tmp_path):
     bucket.upload(photos.root, "set")
     rows = [["set/0.png", "fear"], [bucket.address("set/1.png"), "anger"]]
     for file in (tmp_path / "list.csv", tmp_path / "here.csv"):
@@ -109,7 +110,9 @@ def test_a_manifest_there_or_here_that_lists_addresses(bucket, photos, tmp_path)
     bucket.put("list.csv", (tmp_path / "list.csv").read_bytes())
     there, here = open_dataset(bucket.address("list.csv")), open_dataset(tmp_path / "here.csv")
     assert [sample.read() for sample in there.samples] == [sample.read() for sample in photos.samples[:2]]
-    assert here.samples[1].read() == photos.samples[1].read()
+    # nothing opens the network unasked
+    with pytest.raises(UnreadableImageError, match="No such file"):
+        here.samples[1].read()
 
 
 def test_folders_of_classes(bucket, photos):
@@ -167,6 +170,12 @@ def test_commands_find_what_they_find_on_a_disk(bucket, photos, tmp_path):
     assert json.loads(json.dumps(there).replace(address, str(photos.root))) == here
     report = invoke("data", "prepare", address, "-o", tmp_path / "faces", "--no-detect", "--json")
     assert (report["data"], report["faces"]) == (address, COUNT)
+    sheets = []
+    for place, name in ((address, "there.png"), (photos.root, "here.png")):
+        arguments = ["data", "sheet", str(place), "-o", str(tmp_path / name), "--side", "16"]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        sheets.append((tmp_path / name).read_bytes())
+    assert sheets[0] == sheets[1]
 
 
 def test_evaluation_is_that_of_a_disk(bucket, nano_checkpoint, photos, tmp_path):
