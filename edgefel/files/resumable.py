@@ -18,6 +18,7 @@ from typing import Any
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
 from edgefel.files.read import check_regular, reason
+from edgefel.files.remote import is_address
 from edgefel.files.unfinished import is_at
 from edgefel.files.write import json_text, lock, put_new_folder
 
@@ -126,6 +127,8 @@ def discard(work: Path) -> None:
 
 def check_outside(output: Path, root: Path) -> None:
     """Raises EdgefelError for an output within the data set, of which it would be a part the next time."""
+    if is_address(root):
+        return
     inside, around = (Path(os.path.realpath(path)) for path in (output, root))
     if around.is_dir() and around in (inside, *inside.parents):
         raise EdgefelError(
