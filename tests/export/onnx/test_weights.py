@@ -26,7 +26,8 @@ def other_weights(config) -> FacialExpressionModel:
 def same_outputs(model, graph, batch) -> None:
     restored, exported = run_torch(model, batch), run_onnx(graph, batch)
     for name, values in exported.items():
-        np.testing.assert_allclose(restored[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+        scale = max(1.0, float(np.abs(values).max()))
+        np.testing.assert_allclose(restored[name] / scale, values / scale, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("spread", [False, True], ids=["prelu", "max"])
@@ -74,7 +75,13 @@ def test_what_the_graph_has_as_it_was_is_equal_to_the_bit():
     original, model = tiny_model(), other_weights(tiny_model().config)
     merged = set(load_graph_weights(model, tiny_graph()))
     state, before = model.state_dict(), original.state_dict()
-    for part in ("relative_position_bias_table", "gamma1", "gamma2", "attention.kv.weight", "mlp.fc1.bias"):
+    for part in (
+        "attention.relative_position_bias_table",
+        "gamma1",
+        "gamma2",
+        "attention.kv.weight",
+        "mlp.fc1.bias",
+    ):
         assert torch.equal(state[f"encoder.levels.1.{part}"], before[f"encoder.levels.1.{part}"]), part
     for key in ("head.anchors", "head.reduce.weight", "encoder.embed.0.1.weight", "encoder.gate.fc2.bias"):
         assert torch.equal(state[key], before[key]), key
@@ -148,7 +155,7 @@ def without(op_type: str, scope: str):
         ("Mul", "encoder.levels.0", "encoder.levels.0.gamma1"),
         ("Sub", "head", "head.anchors"),
         ("Add", "encoder", "encoder.cls_token"),
-        ("Gemm", "head.folded", "head.folded"),
+        ("Gemm", "head.folded", "head.attentive.query"),
     ],
 )
 def test_a_graph_without_some_weights_is_refused(op_type, scope, entry):
