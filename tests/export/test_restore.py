@@ -16,6 +16,8 @@ from exported import LABELS, colour_batch, run_onnx, run_torch, tiny_graph, tiny
 from edgefel.data.framing import Framing
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
+from edgefel.data.synthetic import FaceOptions
+from edgefel.data.synthetic.write import write_faces as write_rendered
 from edgefel.errors import EdgefelError
 from edgefel.export.bundle import ExportOptions, export_bundle
 from edgefel.export.onnx.inputs import uint8_input
@@ -105,7 +107,8 @@ def test_exported_again_it_is_the_same_and_passes(restored, faces, tmp_path):
 def test_training_goes_on_where_it_ended(tmp_path):
     """A trained network, and batches of 64 with their own statistics."""
     labels = read_manifest(NANO_SYNTHETIC).labels
-    faces = write_faces(tmp_path / "faces", labels, 20, size=112)
+    faces = tmp_path / "faces"
+    write_rendered(faces, FaceOptions(count=140, size=112))
     restore_checkpoint(NANO_SYNTHETIC, tmp_path / "checkpoint", faces)
     checkpoint = load_checkpoint(tmp_path / "checkpoint")
     assert checkpoint.config.name == "arbex-nano"
