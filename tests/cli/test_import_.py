@@ -148,16 +148,16 @@ def test_the_framing_of_the_training_data_is_measured_on_request(apvit_file, tmp
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    return write_faces(
-        tmp_path_factory.mktemp("data") / "faces", FaceOptions(count=70, size=96, classes=8)
-    ).root
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    write_faces(folder, FaceOptions(count=128, size=96, classes=8, subjects=32))
+    return folder
 
 
 def test_the_shipped_network_becomes_a_checkpoint(faces, tmp_path):
     result = run("import", "--data", faces, "-o", tmp_path / "nano")
     assert result.exit_code == 0, result.output
     assert "entries of the bundle " in result.stdout
-    assert "images: resize to 128" in result.stdout
+    assert "images: reduce to 48, resize to 128" in result.stdout
     assert "framing: eyes at 0.38" in result.stdout
     checkpoint = load_checkpoint(tmp_path / "nano")
     manifest = read_manifest(FOLDER)
