@@ -101,7 +101,7 @@ def restore_checkpoint(
             "notes": [],
         }
     }
-    save_checkpoint(output, model, manifest.labels, own.to_dict(), extra, manifest.framing)
+    save_checkpoint(Path(output), model, manifest.labels, own.to_dict(), extra, manifest.framing)
     return Restored(manifest, own, len(model.state_dict()), len(crops), len(identities), deviation)
 
 

@@ -301,18 +301,19 @@ def measure_statistics(
     return {name: (mean, variance) for name, (_, mean, variance) in found.items()}
 
 
-def set_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+def set_statistics(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
     """Gives a BatchNorm that only shifts by its bias these running statistics; in evaluation it shifts as before.
 
     In training, where batches have about these statistics, it does nearly the same.
     """
+    assert isinstance(norm, BATCH_NORMS)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     with torch.no_grad():
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance.double() + norm.eps).sqrt())
-        norm.bias += norm.running_mean
+        norm.bias.add_(norm.running_mean)
 
 
 def _missing(name: str) -> EdgefelError:
