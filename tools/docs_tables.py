@@ -27,6 +27,7 @@ import click
 import cluster_tables  # noqa: F401  registers its tables
 import cv2
 import kernel_tables  # noqa: F401  registers its tables
+import live_tables  # noqa: F401
 import network_tables  # noqa: F401
 import quantizer_tables  # noqa: F401
 from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
