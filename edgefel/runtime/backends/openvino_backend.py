@@ -109,7 +109,7 @@ class OpenVinoBackend(OnnxBackend):
         """Compiles the file for that many CPU threads per call; raises EdgefelError if it cannot be compiled."""
         try:
             core = import_quietly("openvino").Core()
-            return cls(core, core.read_model(_readable(model.path)), model.path, threads)
+            return cls(core, core.read_model(readable(model.path)), model.path, threads)
         except RuntimeError as error:
             raise EdgefelError(
                 f"{model.path}: OpenVINO cannot load it ({cls._reason(error)}); choose --backend onnxruntime or export "
@@ -173,7 +173,7 @@ class OpenVinoBackend(OnnxBackend):
         self._network = self._core = None
 
 
-def _readable(path: Path) -> str | bytes:
+def readable(path: Path) -> str | bytes:
     """What OpenVINO reads: the file, or its content with fused operators written out, which it does not know."""
     return inlined(path.read_bytes()) if has_functions(path) else str(path)
 
