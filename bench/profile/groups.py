@@ -26,8 +26,8 @@ GROUPS: Mapping[str, str] = {
 }
 # Operators of ONNX, of ONNX Runtime after fusion, and of OpenVINO's CPU plugin. Elementwise ones (Add, Mul, Max,
 # OpenVINO's Subgraph) are not here: their group is that of what they come from.
+# fmt: off
 _OPERATORS: Mapping[str, str] = {
-    # fmt: off
     **dict.fromkeys((
         "Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "Gemm", "FusedGemm", "QGemm", "MatMul",
         "FusedMatMul", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
@@ -53,8 +53,8 @@ _OPERATORS: Mapping[str, str] = {
         "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "BatchNormalization",
         "BatchNormInference", "InstanceNormalization", "MVN", "RMS", "RMSNorm",
     ), NORMALIZATION),
-    # fmt: on
 }
+# fmt: on
 # of an elementwise kernel made of several nodes, the first of these that one of them has
 _PRECEDENCE = (ATTENTION, ACTIVATIONS, NORMALIZATION, COPIES)
 # what a scale, a mask or a cast may stand between the first product and its softmax
@@ -84,9 +84,9 @@ class Attribution:
         name, op: of the runtime's node. parts: names of the nodes of the file that it was fused from, where the
         runtime tells.
         """
-        if name.startswith((f"{HEAD_SCOPE}/", f"{HEAD_SCOPE}.")):
-            return HEAD
         own = self._origin(name)
+        if own is not None and self._of_node(self._nodes[own]) == HEAD:
+            return HEAD
         origins = [found for part in (*parts, name) if (found := self._origin(part)) is not None]
         groups = [self._of_node(self._nodes[origin]) for origin in origins]
         known = _OPERATORS.get(op)
@@ -94,7 +94,7 @@ class Attribution:
             of_own = self._of_node(self._nodes[own])
             # NCHWc: ONNX Runtime computes scales and batch norms by depthwise convolutions
             disguised = (ACTIVATIONS, NORMALIZATION) if op == "Conv" else ()
-            return of_own if of_own in (ATTENTION, HEAD, *disguised) else PRODUCTS
+            return of_own if of_own in (ATTENTION, *disguised) else PRODUCTS
         if known is not None:
             return known
         return next((group for group in _PRECEDENCE if group in groups), OTHER)
@@ -124,6 +124,7 @@ class Attribution:
 
     def _origin(self, name: str) -> str | None:
         """The node of the file whose name, or whose output's, the name begins with."""
+        name = name.removeprefix("fused ")
         for end in range(len(name), 0, -1):
             if end == len(name) or name[end] in "/:_":
                 start = name[:end]

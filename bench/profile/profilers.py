@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile
 from edgefel.runtime.backends.onnxruntime_backend import runner_options
-from edgefel.runtime.backends.openvino_backend import compile_options, readable
+from edgefel.runtime.backends.openvino_backend import compile_options, read_network
 from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.text import one_line
 
@@ -144,7 +144,7 @@ class OpenVinoProfiler(Profiler):
         openvino = import_quietly("openvino")
         try:
             core = openvino.Core()
-            network = core.read_model(readable(model.path))
+            network = read_network(core, model.path)
             network.reshape([batch, *model.image_shape])
             options = compile_options(threads) | {"PERF_COUNT": True}
             return cls(core.compile_model(network, "CPU", options), model)

@@ -152,9 +152,7 @@ def attribution_of(manifest: Manifest, file: BundleFile) -> Attribution:
     return Attribution(onnx.load_from_string(inlined((manifest.folder / file.name).read_bytes())))
 
 
-def describe(
-    nodes: Sequence[NodeTimes], attribution: Attribution, batch: int, top: int
-) -> dict[str, Any]:
+def describe(nodes: Sequence[NodeTimes], attribution: Attribution, batch: int, top: int) -> dict[str, Any]:
     """The metrics of a row on its nodes.
 
     nodes, nodes_ms: their number, and the median over calls of the sum of their times. groups: by name, the same with
@@ -169,7 +167,8 @@ def describe(
         return {"nodes": len(members), "ms": round(ms, 4), "share": round(ms / total, 4) if total else 0.0}
 
     by_group = {
-        group: part([node for node, own in zip(nodes, groups, strict=True) if own == group]) for group in GROUPS
+        group: part([node for node, own in zip(nodes, groups, strict=True) if own == group])
+        for group in GROUPS
     }
     macs = attribution.macs()
     for group in _COUNTED:
