@@ -9,21 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx
 from onnx import NodeProto
 
+from edgefel.bench.profile.names import (
+    ACTIVATIONS,
+    ATTENTION,
+    COPIES,
+    GROUPS,
+    HEAD,
+    LAYOUT,
+    NORMALIZATION,
+    OTHER,
+    PRODUCTS,
+)
 from edgefel.calib.graph import HEAD_SCOPE, GraphIndex, in_scope, node_macs
 
-PRODUCTS, COPIES, ACTIVATIONS, LAYOUT = "products", "copies", "activations", "layout"
-ATTENTION, NORMALIZATION, HEAD, OTHER = "attention", "normalization", "head", "other"
-# in the order of the tables; what each is, for people
-GROUPS: Mapping[str, str] = {
-    PRODUCTS: "convolutions and products with weights",
-    COPIES: "quantize, dequantize, cast, copy",
-    ACTIVATIONS: "PReLU, GELU, sigmoid, ReLU",
-    LAYOUT: "transpose, reshape, slice, concatenate, pad, reorder",
-    ATTENTION: "products of activations with softmax",
-    NORMALIZATION: "layer and batch norms",
-    HEAD: "reliability head",
-    OTHER: "sums, scales, pooling and the rest",
-}
 # Operators of ONNX, of ONNX Runtime after fusion, and of OpenVINO's CPU plugin. Elementwise ones (Add, Mul, Max,
 # OpenVINO's Subgraph) are not here: their group is that of what they come from.
 # fmt: off
@@ -76,7 +74,7 @@ class Attribution:
         self._nodes = index.nodes
         self._tensors = {name: node.name for name, node in index.producers.items()}
         self._core = set(_attention_core(index))
-        self._prelus = set(_spread_prelus(index))
+        self._spread = dict(_spread(index))
 
     def group(self, name: str, op: str, parts: Sequence[str] = ()) -> str:
         """One of GROUPS.
@@ -116,8 +114,8 @@ class Attribution:
             return HEAD
         if node.name in self._core:
             return ATTENTION
-        if node.name in self._prelus:
-            return ACTIVATIONS
+        if node.name in self._spread:
+            return self._spread[node.name]
         if node.op_type == "Sum" and len(node.input) == 1:
             return COPIES
         return _OPERATORS.get(node.op_type, OTHER)
@@ -155,13 +153,17 @@ def _attention_core(index: GraphIndex) -> Iterable[str]:
                     yield reader.name
 
 
-def _spread_prelus(index: GraphIndex) -> Iterable[str]:
-    """The Mul and Max nodes that stand for PReLU: Max(x, a x)."""
+def _spread(index: GraphIndex) -> Iterable[tuple[str, str]]:
+    """Nodes that stand for an operator that a runtime lacks, or is slow at, with their group: Max(x, a x) for PReLU, a
+    product and a sum for a batch norm, whose output keeps its name."""
     for node in index.order:
-        if node.op_type != "Max" or len(node.input) != 2:
-            continue
-        for name, other in (node.input, reversed(node.input)):
-            scaled = index.producer(name, "Mul")
-            if scaled is not None and other in scaled.input:
-                yield from (node.name, scaled.name)
-                break
+        if node.op_type == "Max" and len(node.input) == 2:
+            for name, other in (node.input, tuple(reversed(node.input))):
+                scaled = index.producer(name, "Mul")
+                if scaled is not None and other in scaled.input:
+                    yield from ((node.name, ACTIVATIONS), (scaled.name, ACTIVATIONS))
+                    break
+        if node.op_type == "Add" and "/BatchNormalization" in node.output[0]:
+            yield node.name, NORMALIZATION
+            if (scaled := index.producer(node.input[0], "Mul")) is not None:
+                yield scaled.name, NORMALIZATION

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 
 from edgefel.bench.environment import Found, measured_rows
-from edgefel.bench.profile.groups import ATTENTION, GROUPS, PRODUCTS, Attribution
+from edgefel.bench.profile.groups import Attribution
+from edgefel.bench.profile.names import ATTENTION, GROUPS, PRODUCTS
 from edgefel.bench.profile.profilers import PROFILERS, NodeTimes
 from edgefel.bench.results import Measured, check_counts
 from edgefel.bench.sessions import BundleOptions, Key, OpenBundle, bench_bundle

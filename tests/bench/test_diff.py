@@ -58,7 +58,7 @@ def test_a_row_against_itself_changes_nothing():
     diff = compare(side(*rows), side(*rows), LIMITS)
     assert {change.verdict for change in diff.changes} == {"same", "unstable", "no interval"}
     assert diff.failures == []
-    assert diff.left_out == 8
+    assert diff.left_out == 10
     # without the three bounds and the experiment, and with two rows' way from image to labels
     assert len(diff.changes) == len(rows) - 4 + 2
 

@@ -75,7 +75,7 @@ def _columns(by: str) -> tuple[str, str]:
 
 def _parts(row: Row, by: str) -> list[tuple[tuple[str, str], dict[str, Any]]]:
     """The two names of a line of the table, and its numbers."""
-    from edgefel.bench.profile.groups import GROUPS
+    from edgefel.bench.profile.names import GROUPS
 
     if by == "operator":
         return [((one["op"], one["group"]), one) for one in row.metrics["operators"]]
