@@ -103,10 +103,12 @@ def _profiles(opened: OpenBundle, options: ProfileOptions, advance: Advance) -> 
             for key, profiler in profilers.items():
                 plain = timings[key, "plain"]
                 nodes = profiler.nodes(plain.runs)
-                wall = float(np.median(profiler.calls[-plain.runs :])) / 1e6
+                middle = np.median if profiler.statistic == "median" else np.mean
+                wall = float(middle(profiler.calls[-plain.runs :])) / 1e6
                 attribution = attribution_of(opened.manifest, opened.sessions[key].file)
                 metrics = {
                     "latency_ms": plain.to_dict(),
+                    "statistic": profiler.statistic,
                     "profiled_ms": round(wall, 4),
                     **describe(nodes, attribution, batch, options.top),
                 }
@@ -156,7 +158,8 @@ def attribution_of(manifest: Manifest, file: BundleFile) -> Attribution:
 def describe(nodes: Sequence[NodeTimes], attribution: Attribution, batch: int, top: int) -> dict[str, Any]:
     """The metrics of a row on its nodes.
 
-    nodes, nodes_ms: their number, and the median over calls of the sum of their times. groups: by name, the same with
+    nodes, nodes_ms: their number, and the median over calls (where only means are known, their mean) of the sum of their
+    times. groups: by name, the same with
     its share of nodes_ms, and with gops, 10^9 operations a second, where operations are counted. operators: the same by
     operator and group, the slowest first. slowest: single nodes. Milliseconds are of an image.
     """

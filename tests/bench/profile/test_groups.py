@@ -76,7 +76,7 @@ def test_an_elementwise_kernel_is_of_the_group_of_what_it_was_fused_from(attribu
 def test_multiply_accumulates_of_all_groups_are_those_of_the_network(model, attribution):
     macs = attribution.macs()
     assert sum(macs.values()) == sum(node_macs(model).values())
-    assert macs["products"] > 10 * macs["attention"] > 0
+    assert macs["products"] > macs["attention"] > 0
     assert macs["copies"] == macs["layout"] == macs["other"] == 0
 
 

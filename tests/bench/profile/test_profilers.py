@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from enum import Enum
+from types import SimpleNamespace
 
 import pytest
 
-from edgefel.bench.profile.profilers import read_trace
+from edgefel.bench.profile.profilers import OpenVinoProfiler, read_trace
 from edgefel.errors import EdgefelError
 
 
@@ -35,3 +38,34 @@ def test_a_trace_that_lacks_calls_is_refused(kept):
         EdgefelError, match=r"of 3 calls whole: it stops after a million events; profile fewer --runs"
     ):
         read_trace(json.dumps(events[:-kept]).encode(), 3, 2)
+
+
+class Info:
+    """As OpenVINO's ProfilingInfo."""
+
+    Status = Enum("Status", ["EXECUTED", "NOT_RUN"])
+
+    def __init__(self, name: str, microseconds: int, executed: bool = True) -> None:
+        self.node_name, self.node_type = name, "Convolution"
+        self.real_time = timedelta(microseconds=microseconds)
+        self.status = self.Status.EXECUTED if executed else self.Status.NOT_RUN
+
+
+def test_openvinos_mean_of_all_calls_becomes_that_of_the_timed_ones():
+    """Calls of 900, 100, 50 and 150 microseconds, of which the last two count: OpenVINO says 900, 500, 350 and 300."""
+    means = iter([900, 500, 350, 300])
+    request = SimpleNamespace(
+        infer=lambda *_, **__: None,
+        get_profiling_info=lambda: [Info("a", next(means)), Info("b", 7, executed=False)],
+    )
+    compiled = SimpleNamespace(
+        create_infer_request=lambda: request,
+        get_runtime_model=lambda: SimpleNamespace(get_ordered_ops=list),
+    )
+    with OpenVinoProfiler(compiled, SimpleNamespace(input_name="image")) as profiler:
+        for _ in range(4):
+            profiler.run(None)
+        (node,) = profiler.nodes(2)
+        assert len(profiler.calls) == 4
+    assert (node.name, node.op, node.parts) == ("a", "Convolution", ())
+    assert node.ms.tolist() == pytest.approx([0.1])
