@@ -56,7 +56,7 @@ def times(rows: Sequence[Values]) -> str:
         )
     whole = "; ".join(
         text(
-            "{latency_ms[p50]:.1f}{mark} ms a call of {model} {precision} in {backend}, {profiled_ms:.1f} with the profiler",
+            "{precision} {backend}: {latency_ms[p50]:.1f}{mark} ms, {profiled_ms:.1f} with the profiler",
             row,
         )
         for row in timed

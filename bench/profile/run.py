@@ -158,10 +158,10 @@ def attribution_of(manifest: Manifest, file: BundleFile) -> Attribution:
 def describe(nodes: Sequence[NodeTimes], attribution: Attribution, batch: int, top: int) -> dict[str, Any]:
     """The metrics of a row on its nodes.
 
-    nodes, nodes_ms: their number, and the median over calls (where only means are known, their mean) of the sum of their
-    times. groups: by name, the same with
-    its share of nodes_ms, and with gops, 10^9 operations a second, where operations are counted. operators: the same by
-    operator and group, the slowest first. slowest: single nodes. Milliseconds are of an image.
+    nodes, nodes_ms: their number, and the median over calls (where only means are known, their mean) of the sum of
+    their times. groups: by name, the same with its share of nodes_ms, and with gops, 10^9 operations a second, where
+    operations are counted. operators: the same by operator and group, the slowest first. slowest: single nodes.
+    Milliseconds are of an image.
     """
     groups = [attribution.group(node.name, node.op, node.parts) for node in nodes]
     total = _median(nodes, batch)

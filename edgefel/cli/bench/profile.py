@@ -118,7 +118,8 @@ def command(
     MODELS are as of `bench compare`: bundles, checkpoints and run folders, registered names (random weights); by
     default the network that comes with edgefel. ONNX Runtime's and OpenVINO's own profilers say what every node takes
     that they execute after their fusions. Each file is open twice, with the profiler and without, and the two take
-    turns, so that the table shows what profiling adds. Times are medians, OpenVINO's means. docs/int8-profile.md says what each group is.
+    turns, so that the table shows what profiling adds. Times are medians, OpenVINO's means. docs/int8-profile.md says
+    what each group is.
 
     With --count nothing is timed, and each file is counted in the backends that it is made for, also one whose INT8
     this processor computes wrongly.
