@@ -182,19 +182,16 @@ def describe(nodes: Sequence[NodeTimes], attribution: Attribution, batch: int, t
     for node, group in zip(nodes, groups, strict=True):
         members.setdefault((node.op, group), []).append(node)
     operators = [{"op": op, "group": group, **part(own)} for (op, group), own in members.items()]
-    slowest = sorted(
-        (
-            {"name": name, "op": node.op, "group": group, "ms": round(_median([node], batch), 4)}
-            for name, node, group in zip(_placed(nodes, attribution), nodes, groups, strict=True)
-        ),
-        key=lambda one: -one["ms"],
-    )
+    singles: list[dict[str, Any]] = [
+        {"name": name, "op": node.op, "group": group, "ms": round(_median([node], batch), 4)}
+        for name, node, group in zip(_placed(nodes, attribution), nodes, groups, strict=True)
+    ]
     return {
         "nodes": len(nodes),
         "nodes_ms": round(total, 4),
         "groups": by_group,
         "operators": sorted(operators, key=lambda one: (-one["ms"], -one["nodes"], one["op"])),
-        "slowest": slowest[:top],
+        "slowest": sorted(singles, key=lambda one: -one["ms"])[:top],
     }
 
 

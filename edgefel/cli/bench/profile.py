@@ -39,14 +39,13 @@ def _show_times(row: Row, by: str) -> None:
         f"{row.name}: {significant(own)} ms a call, {significant(metrics['profiled_ms'])} with the profiler; "
         f"{metrics['nodes']} nodes, {significant(metrics['nodes_ms'])} ms an image"
     )
-    lines = [
-        (*names, part["nodes"], f"{part['ms']:.3f}", f"{part['share']:.1%}", _gops(part))
-        for names, part in _parts(row, by)
-    ]
-    columns = (*_columns(by), ">nodes", ">ms", ">share", ">GOP/s")
-    if by == "operator":
-        columns, lines = columns[:-1], [line[:-1] for line in lines]
-    print_table(columns, [tuple(map(str, line)) for line in lines], title, title_left=True)
+    columns = [*_columns(by), ">nodes", ">ms", ">share", *([">GOP/s"] if by == "group" else [])]
+    lines = []
+    for names, part in _parts(row, by):
+        lines.append([*names, str(part["nodes"]), f"{part['ms']:.3f}", f"{part['share']:.1%}"])
+        if by == "group":
+            lines[-1].append(significant(part["gops"]) if "gops" in part else MISSING)
+    print_table(columns, lines, title, title_left=True)
     slowest = [
         (one["name"], one["op"], one["group"], f"{one['ms']:.3f}") for one in metrics.get("slowest", ())
     ]
@@ -80,10 +79,6 @@ def _parts(row: Row, by: str) -> list[tuple[tuple[str, str], dict[str, Any]]]:
     if by == "operator":
         return [((one["op"], one["group"]), one) for one in row.metrics["operators"]]
     return [((name, GROUPS.get(name, "")), part) for name, part in row.metrics["groups"].items()]
-
-
-def _gops(part: dict[str, Any]) -> str:
-    return significant(part["gops"]) if "gops" in part else MISSING
 
 
 @click.command("profile")
