@@ -29,6 +29,7 @@ import cv2
 import kernel_tables  # noqa: F401  registers its tables
 import live_tables  # noqa: F401
 import network_tables  # noqa: F401
+import profile_tables  # noqa: F401
 import quantizer_tables  # noqa: F401
 from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
