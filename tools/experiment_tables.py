@@ -167,6 +167,57 @@ def trained_int8(document: Values) -> str:
     )
 
 
+@table("mixed-fer-plus", "mixed-fer-plus.json")
+def mixed_fer_plus(document: Values) -> str:
+    """The mix found for the shipped network, in one paragraph."""
+    trials = document["trials"]
+    kept, first = trials[-1]["kept"], trials[0]["verdict"]["reasons"]
+
+    def told(files: list[Values]) -> str:
+        rows = [file for file in files if "int8" in file["precision"]]
+        form = "{precision} {agreement:.1%} of the labels, accuracy {accuracy:.1%}, macro F1 {macro_f1:.3f}"
+        return "; ".join(text(form, row) for row in rows)
+
+    reference = document["mixed"][0]
+    return (
+        f"The shipped network on FER+: `--auto --max-drop {document['max_drop']}`, on {document['images']} images of "
+        f"val, kept {len(kept)} of {document['layers']} layers in float (`{'`, `'.join(kept)}`; "
+        f"{document['int8_share_of_macs']:.1%} of the MACs are INT8) after {counted(len(trials), 'mix', 'mixes')}; "
+        f"every layer in INT8 was refused there: {first[0]}. On {reference['images']} images of test, where FP32 has "
+        f"accuracy {reference['accuracy_reference']:.1%} and macro F1 {reference['macro_f1_reference']:.3f}, the files "
+        f"agree with it in: {told(document['mixed'])}. With every layer in INT8: {told(document['all_int8'])}. "
+        f"{document['made_by']}."
+    )
+
+
+@table("qat", "qat.json")
+def qat(document: Values) -> str:
+    """INT8 files before and after training, and what changed, with intervals."""
+    forms = {
+        "agreement": ("agrees with FP32 before", 100, "{0:{s}.2f}%"),
+        "sqnr_db": ("SQNR, dB", 1, "{0:{s}.2f}"),
+        "kl": ("KL, nats", 1, "{0:{s}.1e}"),
+        "accuracy": ("accuracy", 100, "{0:{s}.2f}%"),
+        "macro_f1": ("macro F1", 100, "{0:{s}.2f}"),
+    }
+    lines, told = [], []
+    for name, found in document["data"].items():
+        for file, row in {**found["files"], "gained": found["gained"]}.items():
+            line = {"data": name, "file": file}
+            for key, (_, unit, form) in forms.items():
+                low, high = row[key]["interval"]
+                sign = "+" if file == "gained" else ""
+                value, low, high = (form.format(x * unit, s=sign) for x in (row[key]["value"], low, high))
+                line[key] = f"{value} [{low}, {high}]"
+            lines.append(line)
+        told.append(
+            f"`{found['model']}`, {found['images']} images of {name}, {found['seeds']} seeds, {found['steps']} steps "
+            f"of {found['batch']}, learning rate {found['lr']:g}; accuracy in FP32 before {found['fp32_accuracy']:.2%}."
+        )
+    columns = {"": "{data}", "file": "{file}"} | {title: f"{{{key}}}" for key, (title, _, _) in forms.items()}
+    return paragraphs(grid(lines, columns, (0, 1)), f"{' '.join(told)} {document['made_by']}.")
+
+
 @table("speed", "precisions.json")
 def speed(document: Values) -> str:
     columns = {
