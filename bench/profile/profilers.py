@@ -174,9 +174,16 @@ class OpenVinoProfiler(Profiler):
         calls = len(self._infos)
         # what the calls before took on the whole, which the mean holds too
         before = {info.node_name: info for info in self._infos[-runs - 1]} if calls > runs else {}
+        # a node whose mean falls below a microsecond counts as not run any more
+        executed = {
+            info.node_name
+            for infos in self._infos
+            for info in infos
+            if info.status == type(info).Status.EXECUTED
+        }
         found = []
         for info in self._infos[-1]:
-            if info.status == type(info).Status.EXECUTED:
+            if info.node_name in executed:
                 first = _ms(before.get(info.node_name)) * (calls - runs)
                 ms = max(0.0, _ms(info) * calls - first) / runs
                 found.append(

@@ -53,11 +53,13 @@ class Info:
 
 def test_openvinos_mean_of_all_calls_becomes_that_of_the_timed_ones():
     """Calls of 900, 100, 50 and 150 microseconds, of which the last two count: OpenVINO says 900, 500, 350 and 300."""
-    means = iter([900, 500, 350, 300])
-    request = SimpleNamespace(
-        infer=lambda *_, **__: None,
-        get_profiling_info=lambda: [Info("a", next(means)), Info("b", 7, executed=False)],
-    )
+    means, short = iter([900, 500, 350, 300]), iter([1, 0, 0, 0])
+
+    def infos():
+        small = next(short)
+        return [Info("a", next(means)), Info("b", 7, executed=False), Info("c", small, executed=small > 0)]
+
+    request = SimpleNamespace(infer=lambda *_, **__: None, get_profiling_info=infos)
     compiled = SimpleNamespace(
         create_infer_request=lambda: request,
         get_runtime_model=lambda: SimpleNamespace(get_ordered_ops=list),
@@ -65,7 +67,8 @@ def test_openvinos_mean_of_all_calls_becomes_that_of_the_timed_ones():
     with OpenVinoProfiler(compiled, SimpleNamespace(input_name="image")) as profiler:
         for _ in range(4):
             profiler.run(None)
-        (node,) = profiler.nodes(2)
+        node, shorter = profiler.nodes(2)
         assert len(profiler.calls) == 4
     assert (node.name, node.op, node.parts) == ("a", "Convolution", ())
     assert node.ms.tolist() == pytest.approx([0.1])
+    assert (shorter.name, shorter.ms.tolist()) == ("c", [0.0])
