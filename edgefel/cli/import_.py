@@ -124,6 +124,10 @@ def _restore(files: tuple[Path, ...], output: Path, data: Path | None) -> dict[s
     from edgefel.runtime.shipped import shipped_bundle
 
     bundle = files[0] if files else shipped_bundle()
+    if not bundle.exists():
+        raise EdgefelError(
+            f"{bundle}: no such file or folder; give a bundle, or files of a release with --layout"
+        )
     if len(files) > 1 or not (bundle.is_dir() or is_bundle(bundle)):
         raise EdgefelError(
             f"{bundle}: say which release the files come from with --layout ({', '.join(LAYOUTS)}), or give a bundle"

@@ -182,14 +182,17 @@ def test_a_bundle_by_its_folder_as_json(faces, tmp_path):
         (["{bundle}", "--layout", "apvit"], "is a bundle of edgefel; leave out --layout"),
         (["{bundle}", "--labels", "rafdb"], "leave out --labels"),
         (["{bundle}", "{bundle}"], "say which release the files come from with --layout"),
-        (["weights.pth"], "say which release the files come from with --layout"),
+        (["nowhere.pth"], "nowhere.pth: no such file or folder"),
+        (["{weights}"], "say which release the files come from with --layout"),
         (["--layout", "apvit"], "give the files of that release"),
         (["{empty}"], "no manifest.json here"),
     ],
 )
 def test_bundles_and_options_that_do_not_fit_are_refused(tmp_path, arguments, message):
-    (tmp_path / "empty").mkdir()
-    filled = [argument.format(bundle=FOLDER, empty=tmp_path / "empty") for argument in arguments]
+    places = {"bundle": FOLDER, "empty": tmp_path / "empty", "weights": tmp_path / "weights.pth"}
+    places["empty"].mkdir()
+    places["weights"].touch()
+    filled = [argument.format(**places) for argument in arguments]
     result = run("import", *filled, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert message in result.stderr
