@@ -328,8 +328,7 @@ class _Export:
         if self.search is not None and precision.startswith("int8"):
             entry["search"] = self._search_entry()
         if self.options.attention != "decomposed":
-            kept = self.options.attention == "onnx-attention" and precision == "int8"
-            entry["attention"] = "decomposed" if kept else self.options.attention
+            entry["attention"] = self.options.attention
         return entry
 
     def _path(self, precision: str) -> Path:

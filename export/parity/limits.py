@@ -17,8 +17,8 @@ from edgefel.files.documents import read_yaml
 class ParityLimits:
     """When a file passes; exactly at a limit is still within it. A limit that is None does not apply.
 
-    Of every comparison: max_deviation, the largest |difference| of any output; min_sqnr_db, the
-    signal-to-quantization-noise ratio of the logits.
+    Of every comparison: max_deviation, the largest |difference| of any output, as a share of the output's largest
+    absolute value where that is above 1; min_sqnr_db, the signal-to-quantization-noise ratio of the logits.
 
     Of a comparison whose labels can be trusted (`edgefel.export.parity.compare`): min_agreement, the share of
     images with the reference's label, 0 to 1; max_recall_loss, of any class, max_f1_loss, of macro F1, and

@@ -16,6 +16,7 @@ from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, PlacementP
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
+from edgefel.export.onnx.attention import onnx_attention
 from edgefel.export.onnx.passes import spread_batch_norms, spread_prelu
 from edgefel.export.onnx.trace import check_graph
 from edgefel.export.precision.formats import FORMATS, place_format, write_format
@@ -66,8 +67,8 @@ def make_graphs(
     argument, which are FP8's ranges whatever INT8's are. choose: which layers
     stay in float although they could be INT8, and why; given the float graph that is quantized for ONNX Runtime,
     the ranges, and how the INT8 graphs are made. attended: the graph with attention as one operator, from which all
-    but the INT8 graph for ONNX Runtime are then made: version 1.31 cannot load that one in opset 23 (it inserts
-    quantizers of signed output and unsigned zero point).
+    but the INT8 graph for ONNX Runtime are then made. That one gets the operator after its Q/DQ nodes, which keep away
+    from attention: version 1.31 cannot load those that would be placed around the operator.
 
     FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have; in INT8 of batch
     norms, too.
@@ -100,6 +101,8 @@ def make_graphs(
         # what calibration warns of is said once, not for every precision that it serves
         first = made[quantized[0]]
         made[quantized[0]] = dataclasses.replace(first, warnings=(*ranges.warnings, *first.warnings))
+    if attended is not None and "int8" in made:
+        made["int8"] = dataclasses.replace(made["int8"], model=onnx_attention(made["int8"].model)[0])
     if "fp16" in made:
         made["fp16"] = _half(made["fp16"], anchors)
     for name in FORMATS:

@@ -204,8 +204,8 @@ def test_faces_in_boxes_and_archives_are_recorded_as_calibrated(tmp_path):
 
 def test_an_fp32_file_that_deviates_ends_the_export(tmp_path):
     export = an_export(tmp_path, images=24, parity_images=4)
-    off = with_shifted_logits(varied_shift() + np.float32(1e-3))
-    with pytest.raises(EdgefelError, match="logits deviates by 0.001, limit 0.0001.*nothing was written"):
+    off = with_shifted_logits(varied_shift() + np.float32(0.1))
+    with pytest.raises(EdgefelError, match="logits deviates by 0.1 of .*, limit 0.00.*nothing was written"):
         export._write("fp32", PrecisionGraph(off, {}), export._gate())
 
 
