@@ -73,8 +73,8 @@ class Parity:
     max_abs, mean_abs: of the differences, per output. scale: of each output, the reference's largest absolute value
     where that is above 1, else 1. agreement_interval: 95 %. kl_mean, kl_max: KL(PyTorch || file) of the corrected
     probabilities, nats per image. labels: None where there are no true labels. before: None unless the network was
-    trained for INT8. reasons: why the verdict is not "pass", failures first. limits: what it was judged by. Where values
-    are not finite, only `images`, `verdict` and `reasons` say something.
+    trained for INT8. reasons: why the verdict is not "pass", failures first. limits: what it was judged by. Where
+    values are not finite, only `images`, `verdict` and `reasons` say something.
     """
 
     images: int
