@@ -382,19 +382,24 @@ def turned_faces(document: Values) -> str:
 def framing(document: Values) -> str:
     values = document["agreement"]
     pairs = [pair for pair in values["before"] if pair != "all three"]
-    rows = [
-        {"pair": pair, "before": values["before"][pair], "after": values["after"][pair]} for pair in pairs
-    ]
+    ways = {"before": "own framing", "after": "framed as in training", "mirrored": "and `--mirror`"}
+    rows = [{"pair": pair, **{way: values[way][pair] for way in ways}} for pair in pairs]
     columns: dict[str, Cell] = {"labels of": "{pair}"}
-    for when, name in (("before", "own framing"), ("after", "framed as in training")):
-        columns[f"same label, {name}"] = f"{{{when}[same_label]:.1%}}"
-        columns[f"distance, {name}"] = f"{{{when}[distance_mean]:.3f}}"
-    accuracy = values["accuracy"]
+    for way, name in ways.items():
+        columns[f"same label, {name}"] = f"{{{way}[same_label]:.1%}}"
+        columns[f"distance, {name}"] = f"{{{way}[distance_mean]:.3f}}"
+    right = {
+        found: ", ".join(f"{values['accuracy'][f'{found}, {way}']:.1%}" for way in ways)
+        for found in ("crop", "haar", "yunet")
+    }
+    alike = ", ".join(f"{values[way]['all three']:.1%}" for way in ways)
+    every, plain, mirrored = (document["test"][name] for name in ("images", "plain", "mirrored"))
     return paragraphs(
         grid(rows, columns),
         f"{values['faces']} of {values['images']} FER+ test images, those that both detectors find; distance is the "
-        f"mean total variation. All three labels agree for {values['before']['all three']:.1%} before and "
-        f"{values['after']['all three']:.1%} after. The network is right on {accuracy['crop']:.1%} of the crops, on "
-        f"{accuracy['haar, before']:.1%} and {accuracy['haar, after']:.1%} as Haar finds them, and on "
-        f"{accuracy['yunet, before']:.1%} and {accuracy['yunet, after']:.1%} as YuNet does. {document['made_by']}.",
+        f"mean total variation. All three labels agree for {alike}. The network is right on {right['crop']} of the "
+        f"crops, on {right['haar']} as Haar finds them, and on {right['yunet']} as YuNet does. Of all {every:,} crops "
+        f"of the split, {plain['accuracy']:.2%} are right (macro F1 {plain['macro_f1']:.3f}), with `--mirror` "
+        f"{mirrored['accuracy']:.2%} ({mirrored['macro_f1']:.3f}). "
+        f"{document['made_by']}.",
     )

@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.bench.command import run_bench, versions
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.evaluation.metrics import compute_metrics
 from edgefel.runtime.alignment import FaceBox, align
 from edgefel.runtime.eyes import roll
 from edgefel.runtime.faces import FaceDetector, HaarDetector
@@ -77,9 +79,14 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> dict[s
 
 
 def compare(
-    session: Session, faces: Sequence[Pixels], detectors: dict[str, FaceDetector], targets: NDArray[np.int64]
+    session: Session,
+    faces: Sequence[Pixels],
+    detectors: dict[str, FaceDetector],
+    targets: NDArray[np.int64],
+    both: Session | None = None,
 ) -> dict[str, Any]:
-    """Agreement of crops, Haar and YuNet, without framing and with it, over the faces that both find."""
+    """Agreement of crops, Haar and YuNet, without framing ("before") and with it ("after"), over the faces that both
+    find; with it also by `both` ("mirrored"), a session of the same file that averages mirror images."""
     framing, size = session.manifest.framing, session.manifest.preprocessing.resize
     boxes: dict[str, list[list[FaceBox | None]]] = {"before": [], "after": []}
     canvases = [canvas(face) for face in faces]
@@ -88,26 +95,35 @@ def compare(
             used = [one if when == "before" else LevelDetector(one) for one in detectors.values()]
             rows.append([central(detector(image), image, SIDE) for detector in used])
     kept = [i for i in range(len(faces)) if all(None not in rows[i] for rows in boxes.values())]
-    given = session([faces[i] for i in kept]).probabilities
-    document: dict[str, Any] = {"images": len(faces), "faces": len(kept)}
     truth = targets[kept]
-    document["accuracy"] = {"crop": round(float((given.argmax(1) == truth).mean()), 4)}
-    for when, rows in boxes.items():
-        shown = {"crop": given}
+    document: dict[str, Any] = {"images": len(faces), "faces": len(kept), "accuracy": {}}
+    ways = {"before": (session, boxes["before"], None), "after": (session, boxes["after"], framing)}
+    if both is not None:
+        ways["mirrored"] = (both, boxes["after"], framing)
+    for when, (network, rows, framed) in ways.items():
+        shown = {"crop": network([faces[i] for i in kept]).probabilities}
         for column, name in enumerate(detectors):
             crops = [
-                align(canvases[i], box, size, None if when == "before" else framing)
-                for i in kept
-                if (box := rows[i][column]) is not None
+                align(canvases[i], box, size, framed) for i in kept if (box := rows[i][column]) is not None
             ]
-            shown[name] = session(crops).probabilities
-            document["accuracy"][f"{name}, {when}"] = round(float((shown[name].argmax(1) == truth).mean()), 4)
+            shown[name] = network(crops).probabilities
+        for name, values in shown.items():
+            document["accuracy"][f"{name}, {when}"] = round(float((values.argmax(1) == truth).mean()), 4)
         first, second = detectors
         pairs = {(first, "crop"), (second, "crop"), (first, second)}
         document[when] = {f"{a} and {b}": agreement(shown[a], shown[b]) for a, b in sorted(pairs)}
         labels = np.stack([values.argmax(1) for values in shown.values()])
         document[when]["all three"] = round(float((labels == labels[0]).all(axis=0).mean()), 4)
     return document
+
+
+def judge(session: Session, dataset: ImageDataset) -> dict[str, float]:
+    """Accuracy and macro F1 on the crops of a split."""
+    wanted = dataset.reordered(session.labels)
+    parts = (range(start, min(start + 64, len(wanted))) for start in range(0, len(wanted), 64))
+    shown = np.concatenate([session([wanted.load(i) for i in part]).probabilities for part in parts])
+    metrics = compute_metrics(shown, wanted.targets())
+    return {"accuracy": round(metrics.accuracy, 4), "macro_f1": round(metrics.macro_f1, 4)}
 
 
 def turn(
@@ -169,18 +185,23 @@ def measure(bundle: str, data: str, yunet: str, faces: int, turned: int) -> dict
     chosen = np.random.default_rng(0).permutation(len(dataset))[:faces]
     images = [dataset.load(int(index)) for index in chosen]
     detector = YuNetDetector(yunet)
-    with Session.open(bundle, threads=1) as session:
+    with Session.open(bundle, threads=1) as session, Session.open(bundle, threads=1, mirror=True) as both:
         if session.manifest.framing is None:
             raise EdgefelError(f"{bundle}: has no framing; train and export again")
         targets = dataset.reordered(session.labels).targets()[chosen]
         detectors: dict[str, FaceDetector] = {"haar": HaarDetector(0.3), "yunet": detector}
-        compared = compare(session, images, detectors, targets)
+        compared = compare(session, images, detectors, targets, both)
         rows = [row for side in TURNED_SIDES for row in turn(images[:turned], detector, session, side)]
         return {
             "command": shlex.join(["python", "-m", "edgefel.bench.experiments.framing", *sys.argv[1:]]),
             "versions": versions(numpy=np) | {"opencv": cv2.__version__},
             "framing": session.manifest.framing.to_dict(),
             "agreement": compared,
+            "test": {
+                "images": len(dataset),
+                "plain": judge(session, dataset),
+                "mirrored": judge(both, dataset),
+            },
             "turned": rows,
         }
 

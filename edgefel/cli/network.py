@@ -17,6 +17,7 @@ _OPTIONS = {
     "precision": params.precision,
     "backend": params.backend,
     "threads": params.threads,
+    "mirror": params.mirror,
     "detector": params.detector,
     "detector_model": params.detector_model,
     "min_face": params.min_face,

@@ -45,6 +45,7 @@ def load(
     backend: str = AUTO,
     threads: int | None = None,
     force: bool = False,
+    mirror: bool = False,
     detector: str | None = None,
     detector_model: str | os.PathLike[str] | None = None,
     min_face: float | None = None,
@@ -53,9 +54,9 @@ def load(
 ) -> Model:
     """Opens a bundle of `edgefel export`, or without one the network that comes with edgefel. See docs/python.md.
 
-    precision, backend, threads, force: as of `Session.open`. detector: "haar", "yunet", or "none" for images that are
-    face crops; without one YuNet where `edgefel detector get` has put its file, else Haar. detector_model: another file
-    of YuNet's network. min_face: minimum face size, as a share of the image's shorter side. min_quality,
+    precision, backend, threads, force, mirror: as of `Session.open`. detector: "haar", "yunet", or "none" for images
+    that are face crops; without one YuNet where `edgefel detector get` has put its file, else Haar. detector_model:
+    another file of YuNet's network. min_face: minimum face size, as a share of the image's shorter side. min_quality,
     min_confidence: below them a face is "unsure", 0 to 1.
 
     Raises EdgefelError for what `make_detector` and `Session.open` refuse, for thresholds out of range, and where this
@@ -65,7 +66,7 @@ def load(
     make = partial(make_detector, detector, detector_model, min_share=min_face, threads=threads)
     first = make()
     folder = shipped_bundle() if bundle is None else bundle
-    session = Session.open(folder, precision, backend, threads, force)
+    session = Session.open(folder, precision, backend, threads, force, mirror=mirror)
     try:
         model = Model(session, make, thresholds, first)
         model.warm_up()

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from edgefel.data.preprocessing import Image, Tensor
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, Backend, ModelFile, Record
 from edgefel.runtime.backends.choice import AUTO, Choice, Opened, open_backend
+from edgefel.runtime.confidence import entropy_confidence
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest, read_manifest
 from edgefel.workers import usable_cores
 
@@ -41,15 +43,18 @@ class Predictions(NamedTuple):
 class Session(AbstractContextManager["Session"]):
     """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
 
-    manifest, file, precision, backend, choice, threads and max_batch say what was opened; `headline` is one short
-    line on it, `choice.reasons` why no other backend and file was taken.
+    manifest, file, precision, backend, choice, threads, max_batch and mirror say what was opened; `headline` is one
+    short line on it, `choice.reasons` why no other backend and file was taken.
     """
 
-    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
+    def __init__(
+        self, manifest: Manifest, opened: Opened, threads: int, max_batch: int, mirror: bool = False
+    ) -> None:
         self.manifest = manifest
         self.file: BundleFile = opened.file
         self.choice: Choice = opened.choice
         self.threads = threads
+        self.mirror = mirror
         limit = opened.runner.max_batch
         self.max_batch = max_batch if limit is None else min(max_batch, limit)
         self._runner: Backend | None = opened.runner
@@ -68,6 +73,7 @@ class Session(AbstractContextManager["Session"]):
         force: bool = False,
         *,
         max_batch: int = 16,
+        mirror: bool = False,
         advise: bool = True,
     ) -> Session:
         """Opens a bundle.
@@ -77,8 +83,9 @@ class Session(AbstractContextManager["Session"]):
         is taken or is an error, or "auto": the fastest that can run such a file here (docs/runtime.md). threads: CPU
         threads of one call; all cores by default. force: use a file whose hash differs from the manifest's, or that
         failed its comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are
-        split; an engine may have a smaller limit. advise: log a warning, once for each file and backend in a process,
-        where FP32 is known to be faster.
+        split; an engine may have a smaller limit. mirror: run every image and its mirror image, which takes twice as
+        long, and average their outputs; the confidence is that of the averaged distribution. advise: log a warning,
+        once for each file and backend in a process, where FP32 is known to be faster.
         Raises EdgefelError: no such bundle, precision or backend, a backend that cannot be used here, a changed
         or failed file, a file that does not load or whose inputs and outputs are not the manifest's. Never
         takes another precision or backend than the one asked for.
@@ -103,7 +110,7 @@ class Session(AbstractContextManager["Session"]):
             raise
         if advise and opened.choice.slower is not None:
             _warn_once(opened.choice.slower)
-        return cls(manifest, opened, threads, max_batch)
+        return cls(manifest, opened, threads, max_batch, mirror)
 
     @property
     def backend(self) -> str:
@@ -122,9 +129,10 @@ class Session(AbstractContextManager["Session"]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes of the backend, one line each; empty once the session is closed."""
+        """Notes on the session and of the backend, one line each; empty once the session is closed."""
         runner = self._runner
-        return () if runner is None else runner.notes
+        own = ("each image and its mirror image, averaged",) if self.mirror else ()
+        return () if runner is None else (*own, *runner.notes)
 
     @property
     def precision(self) -> str:
@@ -219,7 +227,8 @@ class Session(AbstractContextManager["Session"]):
 
     def _predict(self, batches: Iterable[Array], record: Record | None) -> Predictions:
         with self._running() as runner:
-            parts = [self._checked(runner.run(batch, record), len(batch)) for batch in batches]
+            run = self._run_both if self.mirror else self._run
+            parts = [run(runner, batch, record) for batch in batches]
         shapes = self._model.output_shapes
         if not parts:
             parts.append({name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()})
@@ -228,6 +237,26 @@ class Session(AbstractContextManager["Session"]):
             rows = [part[name] for part in parts]
             values[name] = rows[0] if len(rows) == 1 else np.concatenate(rows)
         return Predictions(**values)
+
+    def _run(self, runner: Backend, batch: Array, record: Record | None) -> dict[str, Tensor]:
+        return self._checked(runner.run(batch, record), len(batch))
+
+    def _run_both(self, runner: Backend, batch: Array, record: Record | None) -> dict[str, Tensor]:
+        """Means over the batch and its mirror images; the seconds of both go to `record` as one."""
+        spent: dict[str, float] = defaultdict(float)
+
+        def add(stage: str, seconds: float) -> None:
+            spent[stage] += seconds
+
+        across = 2 if batch.dtype == np.uint8 else 3  # [N, H, W, 3] and [N, 3, H, W]
+        mirrored = np.ascontiguousarray(np.flip(batch, across))
+        seen = self._run(runner, batch, add), self._run(runner, mirrored, add)
+        means = {name: (seen[0][name] + seen[1][name]) / 2 for name in seen[0]}
+        means["confidence"] = entropy_confidence(means["probabilities"]).astype(np.float32)
+        for stage, seconds in spent.items():
+            if record is not None:
+                record(stage, seconds)
+        return means
 
     def _checked(self, outputs: Mapping[str, Array], count: int) -> dict[str, Tensor]:
         path = self._model.path

@@ -27,7 +27,7 @@ def test_the_options_reach_the_command_as_one():
     assert result.stdout == (
         "3 [('backend', 'auto'), ('detector', None), ('detector_model', "
         f"{Path('yunet.onnx')!r}), ('force', False), ('min_face', 0.25), "
-        "('min_quality', 0.5), ('precision', None), ('threads', 2)]\n"
+        "('min_quality', 0.5), ('mirror', False), ('precision', None), ('threads', 2)]\n"
     )
 
 

@@ -46,6 +46,23 @@ def test_the_face_in_a_photograph(nano_bundle, tmp_path):
     assert not np.array_equal(saved, cv2.imread(str(PORTRAIT)))
 
 
+def test_with_mirror_a_crop_and_its_mirror_image_get_the_same_distribution(nano_bundle, tmp_path):
+    face = cv2.imread(str(PORTRAIT))[60:260, 150:350]
+    for name, image in {"face.png": face, "mirrored.png": face[:, ::-1]}.items():
+        cv2.imwrite(str(tmp_path / name), image)
+
+    def distributions(*options: str) -> np.ndarray:
+        result = run(nano_bundle, tmp_path, "--no-detect", "--json", *options)
+        assert ("each image and its mirror image, averaged" in result.stderr) == bool(options)
+        return np.array([list(record["faces"][0]["probabilities"].values()) for record in lines(result)])
+
+    one, other = distributions()
+    assert np.abs(one - other).max() > 1e-3
+    both, mirrored = distributions("--mirror")
+    np.testing.assert_allclose(both, mirrored, atol=0.1 * np.abs(one - other).max())  # resizing rounds
+    np.testing.assert_allclose(both, (one + other) / 2, atol=0.1 * np.abs(one - other).max())
+
+
 def test_the_table_names_the_image_and_the_label(nano_bundle):
     result = run(nano_bundle, PORTRAIT, "--precision", "int8")
     assert result.exit_code == 0

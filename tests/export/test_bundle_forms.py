@@ -60,10 +60,14 @@ def test_the_manifest_says_what_goes_in_and_comes_out(exported):
             assert (model.ir_version, model.opset_import[0].version) == (11, 23)
 
 
-def test_the_runtime_gives_what_a_plain_bundle_gives(exported):
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_runtime_gives_what_a_plain_bundle_gives(exported, mirror):
     root, _ = exported
     crops = [np.random.default_rng(i).integers(0, 256, (90, 80, 3), dtype=np.uint8) for i in range(3)]
-    with Session.open(root / "plain") as plain, Session.open(root / "bundle", "fp32") as packed:
+    with (
+        Session.open(root / "plain", mirror=mirror) as plain,
+        Session.open(root / "bundle", "fp32", mirror=mirror) as packed,  # takes bytes, channels last
+    ):
         expected, found = plain(crops), packed(crops)
     assert found.logits is None
     assert np.abs(found.probabilities - expected.probabilities).max() < 1e-5

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.confidence import entropy_confidence
 from edgefel.runtime.session import Session
 
 
@@ -44,6 +45,28 @@ def test_many_crops_are_split_and_none_gives_none(session):
     empty = session([])
     assert empty.probabilities.shape == (0, 7)
     assert empty.confidence.shape == (0,)
+
+
+def test_mirror_averages_an_image_and_its_mirror_image(session, nano_bundle):
+    batch = session.manifest.preprocessing.batch(crops(5))
+    mirrored = np.ascontiguousarray(batch[..., ::-1])
+    spent = []
+    with Session.open(nano_bundle, threads=1, max_batch=4, mirror=True) as both:
+        means = both.run(batch, lambda stage, seconds: spent.append(stage))
+        assert both.mirror
+        assert both.notes[0] == "each image and its mirror image, averaged"
+        np.testing.assert_allclose(both.run(mirrored).logits, means.logits, atol=1e-5)
+        np.testing.assert_array_equal(both(crops(5)).logits, means.logits)
+        assert both([]).probabilities.shape == (0, 7)
+    assert spent == ["inference", "inference"]  # of batches of 4 and 1, not of each run
+    one, other = session.run(batch), session.run(mirrored)
+    assert np.abs(one.logits - other.logits).max() > 0.01
+    for name, values in means._asdict().items():
+        expected = (getattr(one, name) + getattr(other, name)) / 2
+        if name == "confidence":
+            expected = entropy_confidence(means.probabilities)
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
+        assert values.dtype == np.float32
 
 
 def test_threads_may_share_a_session(session):

@@ -35,6 +35,7 @@ class Network:
     precision: str | None = None
     backend: str = "auto"
     force: bool = False
+    mirror: bool = False
     detector: str | None = None
     detector_model: Path | None = None
     min_face: float | None = None
