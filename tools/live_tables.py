@@ -105,8 +105,8 @@ def quality(result: Values) -> str:
     return paragraphs(
         grid(test["ways"], columns),
         f"{test['faces']} faces of the split test; always naming the most frequent class is right for "
-        f"{100 * test['guess']:.1f} %. {together} Threshold {result['chosen']:g}, chosen on the split val. "
-        f"**Preliminary**: the network, {result['checkpoint']} of a run that went on, is far from trained.",
+        f"{100 * test['guess']:.1f} %. {together} The threshold is the default, {result['default']:g}; chosen by the "
+        f"split val it would be {result['chosen']:g}.",
         *([by_yaw] if turned else []),
         f"Made by {result['made_by']}.",
     )

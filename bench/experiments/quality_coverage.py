@@ -3,8 +3,9 @@
     python -m edgefel.bench.experiments.quality_coverage runs/nano --data fer-plus > docs/results/quality.json
 
 Every face is judged as it is and in each way of DEGRADATIONS. What is kept of the accuracy is counted from that of
-guessing the most frequent class, which is what a network does with a face that it cannot read. The threshold is chosen
-on the split val and shown on test: from there on, faces of each quality keep KEPT of the accuracy of faces as they are.
+guessing the most frequent class, which is what a network does with a face that it cannot read. A threshold is chosen
+on the split val: from there on, faces of each quality keep KEPT of the accuracy of faces as they are. What reaches a
+threshold is shown for the runtime's default.
 With --detector-model, YuNet's file, faces as they are also by their yaw.
 """
 
@@ -270,8 +271,8 @@ def document(
         "kept": KEPT,
         "chosen": chosen,
         "default": DEFAULT_LEAST,
-        "val": report(*val, chosen),
-        "test": report(*test, chosen),
+        "val": report(*val, DEFAULT_LEAST),
+        "test": report(*test, DEFAULT_LEAST),
         "yaw": turned,
     }
 

@@ -109,6 +109,6 @@ def test_the_document_of_a_network_that_reads_brightness(result):
     bench.figure(result)
 
 
-def test_the_committed_default_is_the_one_that_was_chosen():
+def test_the_default_is_no_less_careful_than_what_was_chosen():
     committed = json.loads((ROOT / "docs/results/quality.json").read_text())
-    assert committed["chosen"] == committed["default"] == DEFAULT_LEAST
+    assert 0 < committed["chosen"] <= committed["default"] == DEFAULT_LEAST
