@@ -112,6 +112,32 @@ def quality(result: Values) -> str:
     )
 
 
+@table("detectors", "detectors.json")
+def detectors(result: Values) -> str:
+    """Milliseconds of a search and of an image to its labels, by detector and number of faces."""
+    columns: dict[str, Cell] = {"faces": "{faces}", "": "{what}"}
+    for name in result["rows"][0]["detection"]["ms_p50"]:
+        columns[f"{name}: ms"] = lambda row, name=name: f"{row['ms_p50'][name]:.1f}"
+        if name in result["rows"][0]["detection"]["times_as_fast"]:
+            columns[f"{name}: times as fast"] = lambda row, name=name: _ratio(row["times_as_fast"][name])
+    rows = [
+        {"faces": row["faces"], "what": said, **row[what]}
+        for row in result["rows"]
+        for what, said in (("detection", "faces found"), ("labels", "image to labels"))
+    ]
+    return paragraphs(
+        grid(rows, columns, gap=""),
+        f"{result['size']}, one thread, everything in turn, medians of {result['runs']} runs in milliseconds of the "
+        f"processor; {result['network']}; ~ is not stable. {result['cpu']}, ONNX Runtime "
+        f"{result['versions']['onnxruntime']}. Made by {result['made_by']}.",
+    )
+
+
+def _ratio(values: Values) -> str:
+    low, high = values["interval"]
+    return f"{'' if values['stable'] else '~ '}{values['value']:.1f} ({low:.1f} to {high:.1f})"
+
+
 @table("serve-load", "serve-load.json")
 def serve_load(result: Values) -> str:
     """Latency of a client's frames, and memory of the server over time."""

@@ -35,6 +35,7 @@ from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.faces import FaceDetector, HaarDetector
 from edgefel.runtime.labelling import label_faces
 from edgefel.runtime.session import Session
+from edgefel.runtime.shipped import FOLDER
 from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.runtime.yunet import Rows, YuNetDetector
 from edgefel.text import counted
@@ -124,9 +125,8 @@ def document(yunet: Path, bundle: Path, runs: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    nano = Path(__file__).parents[2] / "tests" / "bundles" / "nano-synthetic"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--yunet", type=Path, required=True, help="YuNet's ONNX file")
-    parser.add_argument("--bundle", type=Path, default=nano, help="whose network labels [%(default)s]")
+    parser.add_argument("--bundle", type=Path, default=FOLDER, help="whose network labels [edgefel's]")
     parser.add_argument("--runs", type=int, default=60, help="timed runs of each [%(default)s]")
     sys.exit(run_bench(parser, document))
