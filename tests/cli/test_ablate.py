@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -10,13 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import shallow
 import torch
 from click.testing import CliRunner
 from heeding import heed
 from safetensors.torch import load_file
 
+from edgefel.bench.experiments.ablation import pool
 from edgefel.bench.experiments.ablation.plan import RECIPES, Recipe
 from edgefel.bench.experiments.ablation.pool import last_step
 from edgefel.bench.results import read_results
@@ -27,7 +31,9 @@ from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
 SETTINGS = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
-SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *(f"--set={setting}" for setting in SETTINGS)]
+SCRATCH = ["--recipe", "scratch", "--jobs", "2", "-q", *(f"--set={setting}" for setting in SETTINGS)]
+SHALLOW = [flag.replace("--model-set=", "--set=model_settings.") for flag in shallow.PYRAMID]
+SMALL = SCRATCH + SHALLOW
 # two rows of a table, once
 PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
 
@@ -41,6 +47,34 @@ def faces(tmp_path_factory) -> Path:
 
 def ablate(*arguments: str | Path):
     return CliRunner().invoke(main, ["ablate", *map(str, arguments)])
+
+
+class Inline(subprocess.CompletedProcess):
+    """A run in this process, in the place of one of its own: importing PyTorch again is most of the time of a few
+    steps. It reads its plan from the folder like the other, and has ended once it was made."""
+
+    stdin = None
+
+    def __init__(self, command: list[str], **_: object) -> None:
+        assert command[1:3] == ["-m", pool.__name__]
+        threads = torch.get_num_threads()
+        super().__init__(command, pool._work(Path(command[3])))
+        torch.set_num_threads(threads)
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        return self.returncode
+
+
+@contextlib.contextmanager
+def inline() -> Iterator[None]:
+    names = {name: getattr(subprocess, name) for name in ("PIPE", "STDOUT", "TimeoutExpired")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "subprocess", SimpleNamespace(Popen=Inline, **names))
+        patch.setattr(pool, "_POLL", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +213,7 @@ def test_runs_end_with_whoever_started_them(endless):
     assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
 
 
-QUICK = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q"]
+QUICK = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q", *SHALLOW]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +225,8 @@ def pretrained(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, "quick", shorter)
         folder = tmp_path_factory.mktemp("pretrained")
-        result = ablate("head", "-o", folder, *QUICK, "--only", "none")
+        with inline():
+            result = ablate("head", "-o", folder, *QUICK, "--only", "none")
         assert result.exit_code == 0, result.output
         yield folder
 
@@ -220,6 +255,7 @@ def test_runs_start_from_streams_that_were_trained_before(pretrained):
     assert times(streams) == written
 
 
+@inline()
 def test_faces_of_their_own(pretrained):
     """A resizer that is trained with the streams of another study, on faces of 32 pixels."""
     (streams,) = pretrained.glob("runs/streams-*")
@@ -233,9 +269,10 @@ def test_faces_of_their_own(pretrained):
     assert times(streams) == written
 
 
+@inline()
 def test_another_model(faces, tmp_path):
     name = "49 patches, tokens x 0.7"
-    result = ablate("keep-rates", "-o", tmp_path, "--data", faces, *SMALL, "--seeds", "1", "--only", name)
+    result = ablate("keep-rates", "-o", tmp_path, "--data", faces, *SCRATCH, "--seeds", "1", "--only", name)
     assert result.exit_code == 0, result.output
     (run,) = tmp_path.glob("runs/*")
     encoder = load_checkpoint(run / "run").model.config.encoder
@@ -247,6 +284,7 @@ def test_another_model(faces, tmp_path):
     assert 30e6 < row.metrics["macs"] < 60e6
 
 
+@inline()
 def test_a_resizer_on_a_data_set_from_given_streams(done, faces, tmp_path):
     """A run of another table gives its streams."""
     given = next(done.glob("runs/*/run"))

@@ -144,6 +144,11 @@ class Study:
             own = f"{family}-nano" if own.endswith("-nano") else family
         return str(self.changes.get("model", own))
 
+    @property
+    def encoder_changes(self) -> dict[str, Any]:
+        """The changes that the streams share with all runs, by dotted path."""
+        return {path: new for path, new in self.changes.items() if path.startswith("model_settings.encoder.")}
+
     def faces_of(self, variant: Variant) -> FaceOptions:
         """The faces that are rendered for a variant where no data are given."""
         return FaceOptions(**{**RECIPES[self.recipe].faces, **self.experiment.faces, **variant.faces})
@@ -209,12 +214,9 @@ def pretraining(study: Study) -> StudyRun | None:
     before, faces = RECIPES[study.recipe].pretraining, study.others
     if before is None or faces is None:
         return None
-    changes = {
-        path: value
-        for path, value in study.changes.items()
-        if path == "model" or path.startswith("model_settings.encoder.")
-    }
-    wanted = merged(before[0], {**changes, "data": _absolute(study.faces_folder(faces))})
+    wanted = merged(before[0], {**study.encoder_changes, "data": _absolute(study.faces_folder(faces))})
+    if "model" in study.changes:
+        wanted["model"] = study.changes["model"]
     if model_config(wanted["model"]).head is None:
         wanted["model_settings"].pop("head")
     config = TrainConfig.from_dict(wanted, PRETRAINING)

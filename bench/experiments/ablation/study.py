@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgefel.bench.experiments.ablation import report
-from edgefel.bench.experiments.ablation.experiment import Experiment
+from edgefel.bench.experiments.ablation.experiment import Experiment, merged
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, StudyRun, backbones, plan, pretraining
 from edgefel.bench.experiments.ablation.pool import RUN, Slot, run_all
@@ -95,8 +95,9 @@ def _pretrain(
 
 def _check_fits(study: Study, weights: Mapping[str, Tensor]) -> None:
     """Raises EdgefelError where the model of a study cannot start from streams of these weights."""
+    changes = merged({}, study.encoder_changes).get("model_settings", {})
     with torch.device("meta"):
-        own = build_model(study.model, num_classes=2).state_dict()
+        own = build_model(study.model, num_classes=2, **changes).state_dict()
     prefixes = tuple(f"encoder.{name}." for name in backbones(study.model))
     for key, value in own.items():
         if key.startswith(prefixes) and (key not in weights or weights[key].shape != value.shape):
