@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -109,40 +108,20 @@ def none_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same network is traced once per run, not once per test and process: it takes most of an export's time.
-    Processes that need the same trace wait for the one that makes it."""
+    """The same network is traced once per run, not once per test and process: see `traced`."""
     if importlib.util.find_spec("torch") is None:
         yield
         return
-    import fcntl
-
-    import onnx
+    from traced import traced
 
     from edgefel.export.onnx import trace as tracing
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if workers else base) / "traced"
     folder.mkdir(exist_ok=True)
-    trace = tracing._trace
-
-    @functools.wraps(trace)
-    def traced(model: Any, size: int, opset: int) -> onnx.ModelProto:
-        key = hashlib.sha256(f"{model} {size} {opset}".encode())
-        for name, tensor in sorted(model.state_dict().items()):
-            key.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        path = folder / f"{key.hexdigest()}.onnx"
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.is_file():
-                return onnx.load(path)
-            graph = trace(model, size, opset)
-            temporary = path.with_suffix(".part")
-            temporary.write_bytes(graph.SerializeToString())
-            temporary.rename(path)
-            return graph
-
+    trace = functools.wraps(tracing._trace)(functools.partial(traced, tracing._trace, folder=folder))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracing, "_trace", traced)
+        patch.setattr(tracing, "_trace", trace)
         yield
 
 
