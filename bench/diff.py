@@ -129,7 +129,7 @@ def compare(before: Collection, after: Collection, limits: DiffLimits) -> Diff:
         tuple(_change(a[name], b[name], limits) for name in common),
         tuple(a[name].newest.name for name in a if name not in b),
         tuple(b[name].newest.name for name in b if name not in a),
-        sum(row.kind in WITHOUT_SPEED for side in (before, after) for row in side.rows),
+        sum(_is_without_speed(row) for side in (before, after) for row in side.rows),
     )
 
 
@@ -137,13 +137,18 @@ def _measurements(collection: Collection) -> list[Row]:
     """Rows with a speed; the end-to-end time of a row becomes a row of its own."""
     found = []
     for row in collection.rows:
-        if row.kind in WITHOUT_SPEED:
+        if _is_without_speed(row):
             continue
         found.append(row)
         if whole := mapping(row.metrics, "end_to_end_ms"):
             subject = {**row.subject, "scope": "end to end"}
             found.append(replace(row, subject=subject, metrics={"latency_ms": whole}))
     return found
+
+
+def _is_without_speed(row: Row) -> bool:
+    """Of a kind that measures none, or a profile that only counts nodes."""
+    return row.kind in WITHOUT_SPEED or (row.kind == "profile" and not timing(row))
 
 
 def _change(before: Repeated, after: Repeated, limits: DiffLimits) -> RowChange:

@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kernels": (),
     "kernel-model": ("bound_us", "instructions_per_unit"),
     "quantizers": (),
+    "profile": ("nodes", "groups"),
 }
 TIMING_FIELDS = ("p50", "p90", "p95", "p99", "mean", "min", "runs")
 # as `check_shape` takes them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ def model_info(config: ModelConfig) -> ModelInfo:
         parameters=counted.parameters,
         gmac=round(counted.macs / 1e9, 4),
         embedding_dim=config.encoder.width if config.head is None else config.head.embedding_dim,
+        config=json.loads(json.dumps(config.to_dict())),  # lists for tuples, as when read again
     )
 
 

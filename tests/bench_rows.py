@@ -180,6 +180,14 @@ def example_rows(device: str = DEVICE, speed: float = 1.0) -> list[Row]:
     rows.append(row("kernel-model", subject, metrics, device=device))
     subject = {"model": "arbex", "quantizer": "NNCF", "settings": "default", "threads": 1}
     rows.append(row("quantizers", subject, {"reason": "not installed"}, device=device))
+    subject = {"model": "arbex", "precision": "int8", "backend": "onnxruntime", "batch": 1}
+    groups = {"products": {"nodes": 125, "ms": 21.0, "share": 0.8, "gops": 640.0}}
+    groups["copies"] = {"nodes": 275, "ms": 3.5, "share": 0.2}
+    metrics = {"nodes": 400, "groups": groups, "nodes_ms": 24.5, "profiled_ms": 26.0}
+    timed = {**subject, "threads": 1}
+    rows.append(row("profile", timed, {**metrics, "latency_ms": timing(25.0 / speed)}, device=device))
+    counts = {name: {"nodes": group["nodes"]} for name, group in groups.items()}
+    rows.append(row("profile", {**subject, "counted": True}, {"nodes": 400, "groups": counts}, device=device))
     return rows
 
 

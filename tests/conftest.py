@@ -45,6 +45,7 @@ if cpu_build or find_gpu() is None:
 
 # tests run with --import-mode=importlib, which adds nothing to sys.path; helpers live beside this file
 sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ("object_store",)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

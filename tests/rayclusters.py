@@ -20,7 +20,9 @@ def start_cluster(nodes: int = 2, cores: int = 1):
     patient = ("RAY_agent_register_timeout_ms", "300000"), ("RAY_worker_register_timeout_seconds", "300")
     # a machine that is gone is missed after three seconds instead of half a minute
     quick = ("RAY_health_check_period_ms", "1000"), ("RAY_health_check_failure_threshold", "3")
-    for name, value in (*patient, *quick, ("RAY_raylet_start_wait_time_s", "300")):
+    # Ray's workers would give way to everything else, such as the tests of another process
+    equal = ("RAY_raylet_start_wait_time_s", "300"), ("RAY_worker_niceness", "0")
+    for name, value in (*patient, *quick, *equal):
         os.environ.setdefault(name, value)
     from ray.cluster_utils import Cluster
 

@@ -103,6 +103,7 @@ WITH_TORCH = [
     f"bench train --model arbex-nano --batch-sizes 2 --quick {' '.join(BRIEF)} --no-memory --accelerator cpu",
     f"bench data --data {{}}/faces --model arbex-nano --quick --workers 1 {' '.join(BRIEF)} --stages decode",
     "bench roofline {}/bundle --device cpu --threads 1",
+    "bench profile {}/bundle --count --backend onnxruntime",
     "bench quantizers {}/run --data {}/faces --tool edgefel --images 7 --per-class 2 -o {}/quantizers.jsonl",
     "ablate head --dry-run --data {}/faces -o {}/ablation",
     "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import pytest
@@ -47,6 +50,21 @@ def test_the_python_runs_as_written(tmp_path, monkeypatch, capsys):
     assert any("'" in line for line in frames)
 
 
+def serve_a_page() -> None:
+    """`edgefel serve` on any free port, until its page was loaded."""
+    command = [sys.executable, "-m", "edgefel.cli.main", "serve", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/", line)))
+            with urlopen(address) as page:
+                assert b"<!doctype html>" in page.read(100).lower()
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 def test_the_commands_run_as_written(tmp_path, monkeypatch):
     """In order, in one folder; only made smaller by the options named in SMALLER, and the network too."""
@@ -64,10 +82,14 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
             arguments += ["--per-class", "8", "--batch-size", "8", *shallow.PYRAMID]
         elif arguments == ["run"]:  # no camera is here
             arguments += ["--source", "photo.jpg"]
-        result = CliRunner().invoke(main, arguments)
-        assert result.exit_code == 0, (arguments, result.output)
+        if arguments == ["serve"]:
+            serve_a_page()
+        else:
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
-    assert " ".join(ran) == "predict run pack models data train evaluate export parity predict data run pack"
+    every = "predict run serve pack models data train evaluate export parity predict data run pack"
+    assert " ".join(ran) == every
     assert list(Path("labelled").iterdir())
     assert cv2.VideoCapture("labelled.mkv").read()[0]
     assert all(Path(archive).stat().st_size > 1e6 for archive in ("edge.tar", "nano.tar"))

@@ -32,22 +32,28 @@ def start(found: Mapping[str, Any]) -> str:
 def rates(found: Mapping[str, Any]) -> str:
     of = found["rates"]
     rows = []
-    for where, words in (
-        ("threads", "threads of one process"),
-        ("cluster", "a cluster of two machines on one"),
-    ):
-        one, two = of[f"{where}_1"], of[f"{where}_2"]
-        rows.append({"where": words, "one": one, "two": two, "ratio": two / one})
+    ways = {
+        "threads": "threads of one process",
+        "cluster": "a cluster of two machines on one",
+        "apart": "processes that nothing connects: the ideal",
+    }
+    for where, words in ways.items():
+        if f"{where}_1" in of:  # older results lack the ideal
+            one, two = of[f"{where}_1"], of[f"{where}_2"]
+            rows.append(
+                {"where": words, "one": one, "two": two, "ratio": of.get(f"{where}_ratio", two / one)}
+            )
     columns = {
         "`edgefel label --no-detect`, images/s": "{where}",
         "1 worker": "{one:,.0f}",
         "2 workers": "{two:,.0f}",
         "ratio": "{ratio:.2f}",
     }
+    repeats = f"Medians of {of['repeats']} repeats in turn. " if "repeats" in of else ""
     return paragraphs(
         grid(rows, columns),
-        f"A task that does nothing takes {of['task_ms']:.1f} ms of the cluster, which is the overhead of a part. "
-        + _source(found, "rates"),
+        f"{repeats}A task that does nothing takes {of['task_ms']:.1f} ms of the cluster, which is the overhead of a "
+        f"part. {_source(found, 'rates')}",
     )
 
 
@@ -105,7 +111,7 @@ def plan(found: Mapping[str, Any]) -> str:
         "output": "{gigabytes:,.0f} GB",
         "MB/s into the one that writes": "{speed:,.0f}",
     }
-    return paragraphs(grid(rows, columns))
+    return paragraphs(grid(rows, columns), f"From the rates above.{_busy(found, 'rates', 'loss')}")
 
 
 def _equal(found: Mapping[str, Any]) -> str:
@@ -117,12 +123,15 @@ def _times(count: int) -> str:
 
 
 def _source(found: Mapping[str, Any], step: str) -> str:
-    device, command, load = found["environment"]["device"], found["command"], found[step]["load_before"]
+    device, load = found["environment"]["device"], found[step]["load_before"]
+    # steps may be repeated one by one
+    command = found[step].get("command", found["command"])
     made = f"[results/cluster.json](results/cluster.json), made by `{command}`"
-    busy = load > found["environment"]["cores"]
-    also = (
-        " The machine was busy with other work: times and rates are to be repeated on a quiet one."
-        if busy
-        else ""
-    )
-    return f"{device}, load {load:g} before.{also} Numbers: {made}."
+    return f"{device}, load {load:g} before.{_busy(found, step)} Numbers: {made}."
+
+
+def _busy(found: Mapping[str, Any], *steps: str) -> str:
+    """A sentence where more processes than there are cores wanted to run before one of the steps; else ""."""
+    if all(found[step]["load_before"] <= found["environment"]["cores"] for step in steps):
+        return ""
+    return " The machine was busy with other work: times and rates are to be repeated on a quiet one."

@@ -5,10 +5,11 @@
     python tools/docs_tables.py --check     names the stale ones; exit code 1 if there are any
     python tools/docs_tables.py --images    also draws the plots of the ablations
     python tools/docs_tables.py --demo demo --kernels results/kernels.json     takes new results first
+    python tools/docs_tables.py --mixed auto                                   as above
 
 `<!-- results: NAME -->` and `<!-- end of results: NAME -->` mark the place of a table in a page. Tables are made from
 docs/results alone, where each file holds the command that made it. --demo takes the folder of `make demo`, with its
-images; --kernels takes what `edgefel bench kernels -o results` wrote.
+images; --kernels takes what `edgefel bench kernels -o results` wrote; --mixed the bundle of the commands in MIXED.
 """
 
 from __future__ import annotations
@@ -27,15 +28,19 @@ import click
 import cluster_tables  # noqa: F401  registers its tables
 import cv2
 import kernel_tables  # noqa: F401  registers its tables
+import live_tables  # noqa: F401
 import network_tables  # noqa: F401
+import profile_tables  # noqa: F401
 import quantizer_tables  # noqa: F401
 from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
 from edgefel.bench.experiments import keep_rates, quality_coverage, trained_runs
 from edgefel.bench.experiments.ablation.report import figure
+from edgefel.bench.experiments.int8_results import file_rows
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
+from edgefel.runtime.shipped import FOLDER
 
 PATH = click.Path(path_type=Path)
 
@@ -71,6 +76,21 @@ def take_kernels(source: Path) -> None:
     (RESULTS / "kernels-compiled.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
+MIXED = (
+    "edgefel export runs/nano-0 -o auto --int8 --fp16 --auto --data FER+",
+    "edgefel parity auto --data FER+ --images 4000",
+)
+
+
+def take_mixed(bundle: Path) -> None:
+    """The mix of precisions that `--auto` found, its files, and those of the shipped network with every layer INT8."""
+    document = read_json(bundle / "layers.json")
+    kept = {key: document[key] for key in ("max_drop", "images", "int8_share_of_macs", "trials")}
+    kept["layers"] = len(document["layers"])
+    files = {"mixed": file_rows(bundle), "all_int8": file_rows(FOLDER)}
+    write_json(RESULTS / "mixed-fer-plus.json", {"command": "; ".join(MIXED), **kept, **files})
+
+
 def draw_plots() -> None:
     """The plots of the experiments."""
     drawn = {
@@ -93,11 +113,14 @@ def draw_plots() -> None:
 @click.option("--images", is_flag=True, help="Draw the plots of the ablations.")
 @click.option("--demo", type=PATH, metavar="FOLDER", help="Take the results of make demo.")
 @click.option("--kernels", type=PATH, metavar="FILE", help="Take the rows of edgefel bench kernels.")
-def main(check: bool, images: bool, demo: Path | None, kernels: Path | None) -> None:
+@click.option("--mixed", type=PATH, metavar="BUNDLE", help="Take the results of a search for a mix.")
+def main(check: bool, images: bool, demo: Path | None, kernels: Path | None, mixed: Path | None) -> None:
     if demo:
         take_demo(demo)
     if kernels:
         take_kernels(kernels)
+    if mixed:
+        take_mixed(mixed)
     if images:
         draw_plots()
     pages = {page: page.read_text(encoding="utf-8") for page in PAGES}

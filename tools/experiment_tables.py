@@ -1,4 +1,4 @@
-"""Tables of README.md and of experiments, models, kernels, quantization, calibration, graph and quality in docs."""
+"""Tables of README.md and of experiments, models, kernels, quantization, calibration and graph in docs."""
 
 from __future__ import annotations
 
@@ -165,6 +165,57 @@ def trained_int8(document: Values) -> str:
         "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
         f"{document['made_by']}.",
     )
+
+
+@table("mixed-fer-plus", "mixed-fer-plus.json")
+def mixed_fer_plus(document: Values) -> str:
+    """The mix found for the shipped network, in one paragraph."""
+    trials = document["trials"]
+    kept, first = trials[-1]["kept"], trials[0]["verdict"]["reasons"]
+
+    def told(files: list[Values]) -> str:
+        rows = [file for file in files if "int8" in file["precision"]]
+        form = "{precision} {agreement:.1%} of the labels, accuracy {accuracy:.1%}, macro F1 {macro_f1:.3f}"
+        return "; ".join(text(form, row) for row in rows)
+
+    reference = document["mixed"][0]
+    return (
+        f"The shipped network on FER+: `--auto --max-drop {document['max_drop']}`, on {document['images']} images of "
+        f"val, kept {len(kept)} of {document['layers']} layers in float (`{'`, `'.join(kept)}`; "
+        f"{document['int8_share_of_macs']:.1%} of the MACs are INT8) after {counted(len(trials), 'mix', 'mixes')}; "
+        f"every layer in INT8 was refused there: {first[0]}. On {reference['images']} images of test, where FP32 has "
+        f"accuracy {reference['accuracy_reference']:.1%} and macro F1 {reference['macro_f1_reference']:.3f}, the files "
+        f"agree with it in: {told(document['mixed'])}. With every layer in INT8: {told(document['all_int8'])}. "
+        f"{document['made_by']}."
+    )
+
+
+@table("qat", "qat.json")
+def qat(document: Values) -> str:
+    """INT8 files before and after training, and what changed, with intervals."""
+    forms = {
+        "agreement": ("agrees with FP32 before", 100, "{0:{s}.2f}%"),
+        "sqnr_db": ("SQNR, dB", 1, "{0:{s}.2f}"),
+        "kl": ("KL, nats", 1, "{0:{s}.1e}"),
+        "accuracy": ("accuracy", 100, "{0:{s}.2f}%"),
+        "macro_f1": ("macro F1", 100, "{0:{s}.2f}"),
+    }
+    lines, told = [], []
+    for name, found in document["data"].items():
+        for file, row in {**found["files"], "gained": found["gained"]}.items():
+            line = {"data": name, "file": file}
+            for key, (_, unit, form) in forms.items():
+                low, high = row[key]["interval"]
+                sign = "+" if file == "gained" else ""
+                value, low, high = (form.format(x * unit, s=sign) for x in (row[key]["value"], low, high))
+                line[key] = f"{value} [{low}, {high}]"
+            lines.append(line)
+        told.append(
+            f"`{found['model']}`, {found['images']} images of {name}, {found['seeds']} seeds, {found['steps']} steps "
+            f"of {found['batch']}, learning rate {found['lr']:g}; accuracy in FP32 before {found['fp32_accuracy']:.2%}."
+        )
+    columns = {"": "{data}", "file": "{file}"} | {title: f"{{{key}}}" for key, (title, _, _) in forms.items()}
+    return paragraphs(grid(lines, columns, (0, 1)), f"{' '.join(told)} {document['made_by']}.")
 
 
 @table("speed", "precisions.json")
@@ -346,109 +397,4 @@ def framing(document: Values) -> str:
         f"{values['after']['all three']:.1%} after. The network is right on {accuracy['crop']:.1%} of the crops, on "
         f"{accuracy['haar, before']:.1%} and {accuracy['haar, after']:.1%} as Haar finds them, and on "
         f"{accuracy['yunet, before']:.1%} and {accuracy['yunet, after']:.1%} as YuNet does. {document['made_by']}.",
-    )
-
-
-@table("cuts", "cuts.json")
-def cuts(result: Values) -> str:
-    """What is found by kind of clip, and the time of a frame."""
-    rows = [{"kind": kind, **counts} for kind, counts in result["kinds"].items()]
-    columns: dict[str, Cell] = {
-        "synthetic clips": "{kind}",
-        "clips": "{clips}",
-        "cuts": lambda row: str(row["cuts"]) if row["cuts"] else "–",
-        "found": lambda row: str(row["found"]) if row["cuts"] else "–",
-        "found where none is": "{false}",
-    }
-    times = ", ".join(
-        f"{1e-3 * time['us_p50']:.2f} ms at {size} (a thumbnail of 64x36 by area alone: "
-        f"{1e-3 * time['thumbnail_us_p50']:.2f})"
-        for size, time in result["frame"].items()
-    )
-    return paragraphs(grid(rows, columns), f"A frame takes {times}. Made by {result['made_by']}.")
-
-
-@table("share-intervals", "share-intervals.json")
-def share_intervals(result: Values) -> str:
-    """How often each kind of interval holds the true share, by law and time."""
-    names = {10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h"}
-    columns: dict[str, Cell] = {
-        "labels change": lambda row: row["kind"],
-        "watched for": lambda row: names[row["seconds"]],
-        "by frames, %": lambda row: f"{100 * row['coverage']['frames']:.0f}",
-        "block bootstrap, %": lambda row: f"{100 * row['coverage']['block bootstrap']:.0f}",
-        "the report's, %": lambda row: f"{100 * row['coverage']['effective sample size']:.0f}",
-        "their width, points": lambda row: f"{100 * row['width']['effective sample size']:.0f}",
-    }
-    return paragraphs(
-        grid(result["rows"], columns, (0, 1)),
-        f"Each line: {result['repeats']} simulated people. Made by {result['made_by']}.",
-    )
-
-
-@table("web", "web.json")
-def web(result: Values) -> str:
-    """Deviations of the page of `export --web` from the runtime, and sizes."""
-    rows = [
-        {"precision": precision.upper(), "kind": kind, **values[kind]}
-        for precision, values in result["precisions"].items()
-        for kind in ("upright", "turned")
-    ]
-    columns: dict[str, Cell] = {
-        "file": "{precision}",
-        "faces": lambda row: f"{row['faces']} {row['kind']}",
-        "in the same place: largest deviation": lambda row: f"{row['same_place']['largest']:.1e}",
-        "mean": lambda row: f"{row['same_place']['mean']:.1e}",
-        "each finds the face: largest": lambda row: f"{row['whole_way']['largest']:.1e}",
-        "same label, %": lambda row: f"{100 * row['whole_way']['same_label']:.0f}",
-    }
-    missed = sum(row["missed_by_one"] for row in rows)
-    sizes = {precision: values["megabytes"] for precision, values in result["precisions"].items()}
-    shown = ", ".join(
-        f"{precision.upper()} {size['folder']} MB, of which a browser without a GPU loads {size['loaded_by_wasm']}"
-        for precision, size in sizes.items()
-    )
-    return paragraphs(
-        grid(rows, columns),
-        f"{counted(missed, 'face')} found by one alone. Where each finds the face, its landmarks differ in their last "
-        f"bits, of which the repeated looks at a turned face make more, in the runtime too. Folder: {shown}. Made by "
-        f"`{result['command']}` with Chromium {result['chromium']} and ONNX Runtime "
-        f"{result['versions']['onnxruntime']}; [web.json](results/web.json).",
-    )
-
-
-@table("quality", "quality.json")
-def quality(result: Values) -> str:
-    """Accuracy and quality by way of degrading, and by yaw."""
-    test = result["test"]
-    columns: dict[str, Cell] = {
-        "faces": "{way}",
-        "accuracy, %": "{accuracy!c:.1f}",
-        "kept, %": "{kept!c:.0f}",
-        "network's confidence": "{confidence:.2f}",
-        "quality": "{quality:.2f}",
-        "reach the threshold, %": "{sure!c:.0f}",
-    }
-    together = text(
-        "All together: {accuracy!c:.1f} % accurate; {sure!c:.0f} % reach the threshold, with {accuracy_sure!c:.1f} %, "
-        "the others {accuracy_unsure!c:.1f} %.",
-        test["together"],
-    )
-    turned = [row for row in result["yaw"] if row["yaw"] is not None]
-    by_yaw = grid(
-        turned,
-        {
-            "yaw from": "{yaw}°",
-            "faces": "{faces}",
-            "accuracy, %": "{accuracy!c:.1f}",
-            "by guessing, %": "{guess!c:.1f}",
-        },
-    )
-    return paragraphs(
-        grid(test["ways"], columns),
-        f"{test['faces']} faces of the split test; always naming the most frequent class is right for "
-        f"{100 * test['guess']:.1f} %. {together} Threshold {result['chosen']:g}, chosen on the split val. "
-        f"**Preliminary**: the network, {result['checkpoint']} of a run that went on, is far from trained.",
-        *([by_yaw] if turned else []),
-        f"Made by {result['made_by']}.",
     )

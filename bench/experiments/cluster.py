@@ -4,7 +4,8 @@
 
 All machines of the cluster are this one. Steps, each of which adds to the file:
 start    until a first task is over: a cluster, a process of `ablate`, threads; and the memory of a cluster
-rates    images per second of `label` with 1 and 2 workers, on threads and on a cluster; milliseconds of an empty task
+rates    images per second of `label` with 1 and 2 workers, on threads, on a cluster and in processes of their own, in
+         turn for --seconds; milliseconds of an empty task
 loss     faces are prepared and labelled on three machines of which one is killed half-way, and on threads; and compared
 ablate   a small grid of trainings, one of which is killed twice, and the same without a cluster; and compared
 """
@@ -12,15 +13,20 @@ ablate   a small grid of trainings, one of which is killed twice, and the same w
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,14 +40,15 @@ from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
-from edgefel.runtime.bulk.plan import plan_labelling
+from edgefel.runtime.bulk.plan import LabelPlan, Part, plan_labelling
 from edgefel.runtime.bulk.run import label
-from edgefel.runtime.bulk.work import Network
+from edgefel.runtime.bulk.work import Labeller, Network
 from edgefel.runtime.faces import runtime_faces
 from edgefel.runtime.shipped import shipped_bundle
 from edgefel.tasks.choose import open_runner
 from edgefel.tasks.runner import Runner
 from edgefel.tasks.threads import Threads
+from edgefel.workers import worker_pool
 
 STEPS = ("start", "rates", "loss", "ablate")
 _MODULE = "python -m edgefel.bench.experiments.cluster"
@@ -49,15 +56,19 @@ _COUNT = 20_000  # faces
 _SIZE = 96  # pixels of a rendered face
 _PREPARED = 64
 _EMPTY = 500  # tasks
+_PART = 50  # images of a task of `rates`
+_LEAST_PARTS, _LEAST_REPEATS = 12, 3
 _VARIANTS = ("none", "anchors")
 _OLD_ENOUGH = 6.0  # seconds: it has imported PyTorch
-# before Ray is imported: the loopback interface alone, and patience with a loaded machine
+# before Ray is imported: the loopback interface alone, patience with a loaded machine, and workers that do not give way
+# to everything else (Ray's have a niceness of 15)
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_niceness": "0",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
@@ -99,32 +110,101 @@ def measure_start() -> dict[str, Any]:
     return found
 
 
-def measure_rates(faces: Path, work: Path, count: int) -> dict[str, Any]:
-    """Of the first `count` faces, without the time until a process has made its model ready."""
+def measure_rates(faces: Path, work: Path, count: int, seconds: float) -> dict[str, Any]:
+    """Medians over repeats, in which all ways of working take turns at labelling the same `count` faces.
+
+    Workers and models are warm: a rate leaves out the parts in which processes make their models ready, and the end,
+    when workers wait for the last one. ratio: the median over repeats of the rate of two workers by that of one in the
+    same repeat. "apart" are processes that nothing connects, by which two cores do what this machine lets them do: the
+    ideal, which is less than 2 where cores share a memory or a physical core. seconds: no repeat begins after them, but
+    there are at least three.
+    """
     network = _network()
     listed = work / "list.csv"
-    files = sorted(faces.glob("images/*.jpg"))[:count]
+    # an even number of parts, see `_rate`
+    files = sorted(faces.glob("images/*.jpg"))[: count // (2 * _PART) * 2 * _PART]
+    if len(files) < _LEAST_PARTS * _PART:
+        raise EdgefelError(f"{len(files)} faces: give at least {_LEAST_PARTS * _PART} for the rates")
     listed.write_text("path\n" + "".join(f"{file}\n" for file in files))
-    found: dict[str, Any] = {"images": len(files)}
-    for workers in (1, 2):
-        found[f"threads_{workers}"] = _rate(Threads(workers), listed, network, work / f"threads-{workers}")
-    with cluster_of(2) as cluster, open_runner(cluster.address) as runner:
+    plan = plan_labelling(str(listed), _PART)
+    with ExitStack() as stack:
+        address = stack.enter_context(cluster_of(2)).address
+        runner, pool = stack.enter_context(open_runner(address)), stack.enter_context(worker_pool(2))
+        # the first tasks begin the processes
+        list(runner.run(_nothing, range(_EMPTY // 10)))
         begin = time.perf_counter()
-        list(runner.run(lambda: lambda item, stop: item, range(_EMPTY)))
-        found["task_ms"] = round((time.perf_counter() - begin) / _EMPTY * 1000, 2)
-    for workers in (1, 2):
-        with cluster_of(2) as cluster, open_runner(cluster.address, workers) as runner:
-            found[f"cluster_{workers}"] = _rate(runner, listed, network, work / f"cluster-{workers}")
-    return found
+        list(runner.run(_nothing, range(_EMPTY)))
+        task_ms = (time.perf_counter() - begin) / _EMPTY * 1000
+        ways: dict[str, Callable[[], float]] = {}
+        for workers in (1, 2):
+            ways[f"apart_{workers}"] = partial(_rate_apart, pool, network, plan.parts, workers)
+            # over the connection that is there already, for which Ray keeps the processes
+            tasks = stack.enter_context(open_runner(address, workers))
+            for name, one in (("threads", Threads(workers)), ("cluster", tasks)):
+                ways[f"{name}_{workers}"] = partial(
+                    _rate, one, plan, network, work / f"{name}-{workers}", workers
+                )
+        rates = _in_turn(ways, seconds)
+    found: dict[str, Any] = {"images": len(files), "repeats": len(rates["apart_1"])}
+    found |= {name: round(statistics.median(each), 1) for name, each in rates.items()}
+    for name in ("apart", "threads", "cluster"):
+        pairs = zip(rates[f"{name}_2"], rates[f"{name}_1"], strict=True)
+        found[f"{name}_ratio"] = round(statistics.median(two / one for two, one in pairs), 3)
+    return found | {"task_ms": round(task_ms, 2), "rates": rates}
 
 
-def _rate(runner: Runner, listed: Path, network: Network, output: Path) -> float:
-    """Images per second between the first result and the last."""
-    plan = plan_labelling(str(listed), 50)
+def _in_turn(ways: Mapping[str, Callable[[], float]], seconds: float) -> dict[str, list[float]]:
+    """What each way gives, repeat by repeat, and in the opposite order in every second one."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    end = time.monotonic() + seconds
+    for repeat in itertools.count():
+        if repeat >= _LEAST_REPEATS and time.monotonic() >= end:
+            return rates
+        for name in list(ways)[:: -1 if repeat % 2 else 1]:
+            rates[name].append(round(ways[name](), 1))
+    raise AssertionError
+
+
+def _nothing() -> Callable[[int, Callable[[], bool]], int]:
+    return lambda item, stop: item
+
+
+def _rate(runner: Runner, plan: LabelPlan, network: Network, output: Path, workers: int) -> float:
+    """Images per second from the third result, when each of two processes has its model ready, to when one of the
+    workers has nothing left to do.
+
+    Two workers that began together end together, in pairs. Of an even number of parts both ends are the first of a
+    pair, so that whole pairs are counted.
+    """
     times: list[float] = []
     label(plan, network, output, runner, progress=lambda: times.append(time.perf_counter()))
-    # a first part for each of two workers makes its model ready
-    return round((len(times) - 3) * 50 / (times[-1] - times[2]), 1)
+    shutil.rmtree(output)
+    last = len(times) - workers
+    return (last - 2) * _PART / (times[last] - times[2])
+
+
+def _rate_apart(pool: ProcessPoolExecutor, network: Network, parts: Sequence[Part], workers: int) -> float:
+    """The sum of the rates of processes, each of which labels half of the parts; one of them alone for one worker."""
+    halves = [parts[start::2] for start in range(workers)]
+    return sum(pool.map(partial(_label_apart, network), halves))
+
+
+def _label_apart(network: Network, parts: Sequence[Part]) -> float:
+    labeller = _labeller(network)
+    labeller(parts[0], _never)
+    begin = time.perf_counter()
+    for part in parts[1:]:
+        labeller(part, _never)
+    return (len(parts) - 1) * _PART / (time.perf_counter() - begin)
+
+
+@functools.lru_cache(maxsize=1)
+def _labeller(network: Network) -> Labeller:
+    return Labeller(network)
+
+
+def _never() -> bool:
+    return False
 
 
 def measure_loss(faces: Path, work: Path) -> dict[str, Any]:
@@ -262,6 +342,7 @@ def main() -> None:
     parser.add_argument("steps", nargs="+", choices=(*STEPS, "all"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=_COUNT, help="Faces.")
+    parser.add_argument("--seconds", type=float, default=300, help="Of the repeats of rates.")
     parser.add_argument(
         "--faces", type=Path, help="A set of `edgefel data synth --format jpg`; else it is rendered."
     )
@@ -276,7 +357,7 @@ def main() -> None:
             write_faces(faces, FaceOptions(count=chosen.count, size=_SIZE, subjects=400), image_format="jpg")
         run = {
             "start": measure_start,
-            "rates": lambda: measure_rates(faces, work, min(chosen.count, 2000)),
+            "rates": lambda: measure_rates(faces, work, min(chosen.count, 2000), chosen.seconds),
             "loss": lambda: measure_loss(faces, work),
             "ablate": lambda: measure_ablation(work),
         }
@@ -284,7 +365,9 @@ def main() -> None:
             found = read_json(chosen.output) if chosen.output.is_file() else {}
             found[step] = run[step]() | {"load_before": round(os.getloadavg()[0], 1)}
             counted = "" if chosen.count == _COUNT else f" --count {chosen.count}"
-            found["command"] = f"{_MODULE} {' '.join(chosen.steps)}{counted} -o docs/results/cluster.json"
+            command = f"{_MODULE} {' '.join(chosen.steps)}{counted} -o docs/results/cluster.json"
+            found[step]["command"] = command
+            found.setdefault("command", command)
             found["environment"] = environment.describe()
             write_json(chosen.output, found)
 

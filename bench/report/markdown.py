@@ -19,6 +19,7 @@ _TITLES = {
     "train": "Training",
     "data-path": "Data path",
     "ablation": "Experiments",
+    "profile": "Profile by groups of operators",
     "roofline": "Roofline: a bound, not a measurement",
 }
 

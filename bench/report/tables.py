@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 
+from edgefel.bench.profile.names import GROUPS
 from edgefel.bench.report.rows import (
     NAMING,
     RUNNING,
@@ -196,6 +197,7 @@ def _count(count: int) -> Cell:
 
 _IMAGES, _P50 = _value("images/s", "images_per_s"), Column("p50 (ms)", _p50)
 _STABLE = Column("stable", _stable, numeric=False)
+_PARTS = (("ms", "ms"), ("nodes", "nodes"))
 _COLUMNS = {
     "throughput": (
         _IMAGES,
@@ -218,6 +220,13 @@ _COLUMNS = {
         _value("macro F1", "macro_f1"),
         _value("ECE", "ece"),
         _share("without the head", "primary", "accuracy"),
+    ),
+    "profile": (
+        _P50,
+        _value("with the profiler (ms)", "profiled_ms"),
+        _value("nodes", "nodes"),
+        *(_value(f"{group} ({unit})", "groups", group, name) for group in GROUPS for name, unit in _PARTS),
+        _value("products (GOP/s)", "groups", "products", "gops"),
     ),
     # bounds, not measurements
     "roofline": (

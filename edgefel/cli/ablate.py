@@ -64,6 +64,13 @@ FAILED = 1  # exit code where runs failed
     help="Change the recipe, e.g. epochs=3 or loss.correction_ramp=none; repeat for several.",
 )
 @click.option(
+    "--patience",
+    type=POSITIVE,
+    metavar="N",
+    help="Early stopping: a run ends after N validations without a better score, one each epoch unless --set "
+    "eval_every says otherwise, and its best checkpoint is judged.  [default: all epochs, the last checkpoint]",
+)
+@click.option(
     "--jobs", type=POSITIVE, help="Concurrent runs.  [default: one for each GPU, else for each core]"
 )
 @params.cluster_alone
@@ -85,6 +92,7 @@ def command(
     seeds: int,
     first_seed: int,
     settings: tuple[str, ...],
+    patience: int | None,
     jobs: int | None,
     cluster: str | None,
     gpus: float,
@@ -115,6 +123,7 @@ def command(
       edgefel ablate head
       edgefel ablate noise --seeds 5 --jobs 2
       edgefel ablate head --dry-run
+      edgefel ablate head --set epochs=30 --patience 5
       edgefel ablate losses --set loss.correction_ramp=none -o no-ramp
       edgefel ablate head --data FER+ --streams runs/fer-plus-nano
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
@@ -129,6 +138,8 @@ def command(
     params.refuse_alone("gpus", "cluster")
     numbers = tuple(range(first_seed, first_seed + seeds))
     changes = parse_changes(settings)
+    if patience is not None:
+        changes = {"eval_every": 1, **changes, "patience": patience}
     about = experiment_for(experiment, chosen["data"], chosen["layout"])
     study = Study(about, output, seeds=numbers, changes=changes, **chosen)
     if output.is_file():

@@ -73,6 +73,7 @@ def command(
       edgefel data inspect faces -o report
       edgefel data inspect faces --strict --json      in a script
       edgefel data inspect faces --cluster auto       on the machines of a Ray cluster
+      edgefel data inspect s3://bucket/faces.parquet
     """
     if output is None:
         params.refuse_alone("overwrite", "output")

@@ -98,6 +98,7 @@ def command(
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
       edgefel data prepare AffectNet -o affectnet-faces --cluster auto     on the machines of a Ray cluster
+      edgefel data prepare s3://bucket/shards -o faces
     """
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.plan import PrepareOptions

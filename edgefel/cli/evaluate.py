@@ -11,12 +11,12 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, say_lost, table_console, warn
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH
+from edgefel.cli.param_types import PATH, PATH_OR_ADDRESS
 
 
 @click.command("evaluate")
 @params.checkpoint
-@params.data("Labelled images to evaluate on.", required=True)
+@params.data("Labelled images to evaluate on.", type=PATH_OR_ADDRESS, required=True)
 @params.layout
 @params.split("train", "val", "test", "all", default="test", help="Part of the data.")
 @click.option(
@@ -79,6 +79,7 @@ def command(
       edgefel evaluate runs/nano --data faces -o report --show images/000007.png --show images/000031.png
       edgefel evaluate runs/nano --data faces --coverage -o report    and look at report/coverage.png
       edgefel evaluate runs/nano/checkpoints/step-000120 --data faces --json
+      edgefel evaluate runs/nano --data s3://bucket/shards --cluster auto
     """
     require("train", "edgefel evaluate", "torch", "sklearn", "safetensors")
     if not output:

@@ -10,7 +10,29 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-PATH = click.Path(path_type=Path)
+from edgefel.errors import EdgefelError
+from edgefel.files.remote import as_path, is_address
+
+
+class _Path(click.Path):
+    """A path on a disk; `remote`: or an address, which becomes an `Address`."""
+
+    def __init__(self, *, remote: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._remote = remote
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_address(value):
+            if self._remote:
+                return as_path(value)
+            raise EdgefelError(
+                f"{value}: is an address, and this has to be on a disk; docs/addresses.md says what need not be"
+            )
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path()
+PATH_OR_ADDRESS = _Path(remote=True)
 POSITIVE = click.IntRange(min=1)
 
 

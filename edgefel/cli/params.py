@@ -14,6 +14,7 @@ from edgefel.cli.param_types import (
     ABOVE_ZERO,
     INTEGERS,
     PATH,
+    PATH_OR_ADDRESS,
     POSITIVE,
     SIZE,
     FiniteRange,
@@ -97,7 +98,7 @@ bundle_or_none = click.argument("bundle", type=PATH, required=False)
 bundle_or_shipped = click.argument("bundle", type=PATH, required=False, callback=_or_shipped)
 checkpoint = click.argument("checkpoint", type=PATH)
 checkpoint_or_none = click.argument("checkpoint", type=PATH, required=False)
-data_argument = click.argument("data", type=PATH)
+data_argument = click.argument("data", type=PATH_OR_ADDRESS)
 
 data = _option("--data", metavar="DATA", type=PATH)
 

@@ -35,7 +35,9 @@ _GROUP_OF = {
     **dict.fromkeys(("model", "data", "layout", "votes", "without_copies", "num_classes"), "model"),
     **dict.fromkeys(("model_settings", "init_from", "teacher", "freeze_backbones", "seed"), "model"),
     **dict.fromkeys(("qat", "qat_for", "qat_calibration", "qat_learn_ranges", "qat_range_lr"), "qat"),
-    **dict.fromkeys(("eval_every", "best_by", "checkpoint_every", "keep", "log_every"), "keeping"),
+    **dict.fromkeys(
+        ("eval_every", "best_by", "patience", "checkpoint_every", "keep", "log_every"), "keeping"
+    ),
 }
 
 
@@ -131,6 +133,7 @@ def command(
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
       edgefel train --model arbex-nano --data faces -o runs/taught --teacher runs/full
       edgefel train --qat runs/nano --data faces -o runs/nano-int8
+      edgefel train --model arbex-nano --data faces -o runs/short --epochs 200 --patience 10
       edgefel train --resume runs/nano
       edgefel train --resume runs/nano --data /mnt/faces
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
@@ -213,4 +216,7 @@ def _report(result: Any) -> None:
     if result.interrupted:
         return
     score = "" if result.best is None else f", best validation score {result.best:.4f}"
-    click.echo(f"{result.run}: {counted(result.step, 'step')}, {counted(result.epoch, 'epoch')}{score}")
+    early = " (stopped early)" if result.stopped_early else ""
+    click.echo(
+        f"{result.run}: {counted(result.step, 'step')}, {counted(result.epoch, 'epoch')}{early}{score}"
+    )

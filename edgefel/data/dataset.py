@@ -19,6 +19,7 @@ from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.files.read import read_regular, reason
+from edgefel.files.remote import as_path, is_address, joined
 from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
@@ -42,14 +43,20 @@ class ImageStore(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FileStore:
-    """Images in files. names: relative to `root`, with "/" between folders."""
+    """Images in files. names: relative to `root`, with "/" between folders; where that is an address, addresses too.
+
+    On a disk an address is the name of no file: a data set must not open the network unasked.
+    """
 
     root: Path
     names: Sequence[str]
 
     def path(self, index: int) -> Path:
         """Path of the file."""
-        return self.root / self.names[index]
+        name = self.names[index]
+        if is_address(self.root):
+            return as_path(joined(str(self.root), name))
+        return self.root / name
 
     def read(self, index: int) -> bytes:
         """The whole file. Raises OSError."""

@@ -20,6 +20,7 @@ from edgefel.data.readers.raf_db import RafDb
 from edgefel.data.readers.webdataset import WebDataset
 from edgefel.data.votes import layout_with_votes
 from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.files.remote import Address, as_path
 
 # In order of precedence: of two readers of one layout, the one with more classes is first. The last reads any folder.
 READERS: tuple[Reader, ...] = (
@@ -38,24 +39,48 @@ READERS: tuple[Reader, ...] = (
     ImageFolder(),
 )
 LAYOUTS = {reader.name: reader for reader in READERS}
+# those that take no search through folders and read no lists but their own
+AT_ADDRESSES = ("manifest", "webdataset", "folder")
 
 
 def open_dataset(
     path: str | os.PathLike[str], split: str | None = None, layout: str | None = None
 ) -> ImageDataset:
-    """Opens a data set; its labels are in the canonical order.
+    """Opens a data set on a disk or at an address, such as s3://bucket/faces; its labels are in the canonical order.
 
     layout: name of a reader (LAYOUTS), by default the first that recognizes the set; that of FER+ may name its file of
     votes, as in "fer-plus:label.csv" (`layout_with_votes`). split: keeps one split. Images are not opened.
-    Raises EdgefelError for a missing or empty data set, an unknown layout or label, and an empty split.
+    Raises EdgefelError for a missing or empty data set, an unknown layout or label, an empty split, and a layout that
+    is not among AT_ADDRESSES at an address.
     """
-    root = Path(path)
+    root = as_path(path)
     if split is not None and split not in SPLITS:
         raise EdgefelError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
     named = None if layout is None else _named(layout)
+    if isinstance(root, Address):
+        return _open_address(root, split, named)
     if not root.exists():
         raise EdgefelError(f"{root}: no such folder or file; make one with: edgefel data synth -o {root}")
     reader = named or next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])
+    dataset = reader.read(root)
+    return dataset if split is None else only_split(dataset, split)
+
+
+def _open_address(root: Address, split: str | None, named: Reader | None) -> ImageDataset:
+    if named is not None and named.name not in AT_ADDRESSES:
+        raise EdgefelError(
+            f"{root}: the layout {named.name} is read from a disk only; copy it to one, or write it as shards there "
+            "and upload these: edgefel data prepare SET -o OUT --shards 10000"
+        )
+    if not root.exists():
+        raise EdgefelError(f"{root}: nothing is there; is the address right?")
+    readers = (LAYOUTS[name] for name in AT_ADDRESSES)
+    reader = named or next((reader for reader in readers if reader.recognizes(root)), None)
+    if reader is None:
+        raise EdgefelError(
+            f"{root}: no labelled set that can be read at an address: a CSV or Parquet manifest, WebDataset shards, "
+            "labels.csv, or a folder for each class; copy other layouts to a disk"
+        )
     dataset = reader.read(root)
     return dataset if split is None else only_split(dataset, split)
 

@@ -19,6 +19,7 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import FloatArray, IntArray
 from edgefel.files.read import open_csv
+from edgefel.files.remote import as_path, is_address, joined
 
 # used by default where they exist
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")
@@ -67,17 +68,21 @@ def read_attributes(
     file = _file(dataset.root)
     if not columns or file is None:
         return {}
-    wanted = {os.path.normpath(dataset.samples[int(i)].path): row for row, i in enumerate(indices)}
+    wanted = {_normal(dataset.samples[int(i)].path): row for row, i in enumerate(indices)}
     values = {name: [""] * len(indices) for name in columns}
     with open_csv(file) as table:
         at = {name: table.columns.index(name) for name in ("path", *columns)}
         for line in table:
             cells = {name: line[place].strip() if place < len(line) else "" for name, place in at.items()}
-            row = wanted.get(os.path.normpath(file.parent / cells["path"]))
+            row = wanted.get(_normal(as_path(joined(str(file.parent), cells["path"]))))
             if row is not None:
                 for name in columns:
                     values[name][row] = cells[name]
     return {name: _ranges(column) for name, column in values.items()}
+
+
+def _normal(path: Path) -> str:
+    return str(path) if is_address(path) else os.path.normpath(path)
 
 
 def _file(root: Path) -> Path | None:

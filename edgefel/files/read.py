@@ -1,4 +1,7 @@
-"""Reads untrusted files: regular, of bounded size, text in a known encoding; else an error in one line."""
+"""Reads untrusted files, on a disk or at an address (`edgefel.files.remote`).
+
+Regular, of bounded size, text in a known encoding; else an error in one line.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from edgefel.errors import EdgefelError
+from edgefel.files.remote import as_os_error, as_path, fetch, fetch_range, is_address, open_address
 from edgefel.text import one_line
 
 # The largest texts that edgefel writes are ground truths of synthetic videos (some 10 MB) and calibration sets.
@@ -38,12 +42,36 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
 
 def read_regular(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file. Raises OSError for anything else, and for more than `most` bytes."""
+    if is_address(path):
+        return fetch(path, most)
     with open(open_regular(path), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         data = stream.read(most + 1) if size <= most else b""
     if size > most or len(data) > most:  # the second: files of /proc have no size, others may be growing
         raise OSError(errno.EFBIG, f"has more than {most >> 20} MiB", str(path))
     return data
+
+
+def read_range(path: str | os.PathLike[str], start: int, size: int) -> bytes:
+    """`size` bytes of a file from `start` on, fewer where it ends before. Raises OSError."""
+    if is_address(path):
+        return fetch_range(path, start, size)
+    with Path(path).open("rb", buffering=0) as stream:
+        stream.seek(start)
+        return stream.read(size) or b""
+
+
+@contextmanager
+def open_binary(path: str | os.PathLike[str], *, ahead: bool = True) -> Iterator[IO[bytes]]:
+    """A regular file that can be read from any byte on; of an address only what is read is fetched. Raises OSError.
+
+    ahead: whether it is read in order, see `open_address`.
+    """
+    with (
+        as_os_error(),
+        open_address(path, ahead=ahead) if is_address(path) else open(open_regular(path), "rb") as stream,
+    ):
+        yield stream
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -79,7 +107,8 @@ def reason(error: OSError) -> str:
 def reading(path: str | os.PathLike[str], kind: str = "UTF-8 text") -> Iterator[None]:
     """Turns errors of reading and decoding a file into EdgefelError that names it."""
     try:
-        yield
+        with as_os_error():
+            yield
     except FileNotFoundError:
         raise EdgefelError(f"{path}: no such file") from None
     except OSError as error:
@@ -115,7 +144,10 @@ def position(error: UnicodeDecodeError) -> str:
 
 def open_text(path: str | os.PathLike[str], errors: str = "strict") -> TextIO:
     """Opens a regular file of UTF-8 or marked UTF-16 text, to be read line by line. Raises OSError."""
-    raw = open(open_regular(path), "rb")  # noqa: SIM115 - closed with the stream of text
+    # closed with the stream of text
+    raw = (
+        io.BufferedReader(open_address(path)) if is_address(path) else open(open_regular(path), "rb")  # noqa: SIM115
+    )
     return io.TextIOWrapper(raw, _encoding(raw.peek(2)[:2]), errors, newline="")
 
 
@@ -144,7 +176,7 @@ def open_csv(path: str | os.PathLike[str]) -> Iterator[CsvTable]:
     Raises EdgefelError, naming the file and line, also within the block: for one that is missing or not regular, in
     another encoding, with NUL characters, or with an unclosed quote.
     """
-    path = Path(path)
+    path = as_path(path)
     table = None
     try:
         with reading(path, "a UTF-8 CSV file"), open_text(path) as stream:

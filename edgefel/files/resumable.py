@@ -18,8 +18,9 @@ from typing import Any
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
 from edgefel.files.read import check_regular, reason
+from edgefel.files.remote import is_address
 from edgefel.files.unfinished import is_at
-from edgefel.files.write import json_text, lock, put_new_folder
+from edgefel.files.write import DISK_FULL, json_text, lock, put_new_folder
 
 JOURNAL = "journal"
 _READY = "ready"  # file that names the folder being put in place
@@ -126,6 +127,8 @@ def discard(work: Path) -> None:
 
 def check_outside(output: Path, root: Path) -> None:
     """Raises EdgefelError for an output within the data set, of which it would be a part the next time."""
+    if is_address(root):
+        return
     inside, around = (Path(os.path.realpath(path)) for path in (output, root))
     if around.is_dir() and around in (inside, *inside.parents):
         raise EdgefelError(
@@ -133,12 +136,18 @@ def check_outside(output: Path, root: Path) -> None:
         )
 
 
-def full_disk(work: Path, error: OSError) -> EdgefelError:
-    """The error to raise where the work cannot be written."""
-    return EdgefelError(
-        f"{work}: cannot be written ({error.strerror}); free disk space and give the same command again: what is "
-        "done is kept there"
-    )
+@contextmanager
+def kept_when_full(work: Path) -> Iterator[None]:
+    """Raises EdgefelError where the disk is full: what is done is kept in `work`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise EdgefelError(
+            f"{work}: cannot be written ({error.strerror}); free disk space and give the same command again: what is "
+            "done is kept there"
+        ) from None
 
 
 def _whole_lines(descriptor: int) -> list[bytes]:

@@ -27,6 +27,7 @@ from edgefel.files.read import check_regular
 from edgefel.files.write import atomic_folder, write_json
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
+from edgefel.runtime.manifest import is_bundle
 from edgefel.text import counted, one_line
 
 FORMAT = "edgefel-checkpoint"
@@ -281,6 +282,10 @@ def resolve_checkpoint(path: str | Path) -> Path:
     if path.is_file():
         raise EdgefelError(
             f"{path}: is a file; give a checkpoint folder, or turn a published file into one with: edgefel import"
+        )
+    if is_bundle(path):
+        raise EdgefelError(
+            f"{path}: is a bundle; turn it into a checkpoint with: edgefel import {path} --data DATA -o CHECKPOINT"
         )
     raise EdgefelError(
         f"{path}: not a checkpoint: it has neither {DESCRIPTION_FILE} nor best.json nor last.json"

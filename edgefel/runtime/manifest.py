@@ -49,16 +49,23 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The exported network: registry name, classes, parameter count, GMAC per image, embedding width."""
+    """The exported network: registry name, classes, parameter count, GMAC per image, embedding width.
+
+    config: all settings, as `ModelConfig.to_dict` has them; None in older bundles."""
 
     name: str
     num_classes: int
     parameters: int
     gmac: float
     embedding_dim: int
+    config: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         _one_line("model name", self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in the JSON document."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -230,7 +237,7 @@ class Manifest:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "model": dataclasses.asdict(self.model),
+            "model": self.model.to_dict(),
             "labels": list(self.labels),
             "input": {"name": INPUT_NAME, "dtype": self.input_type, "shape": list(self.input_shape)},
             "outputs": list(self.outputs),
@@ -288,7 +295,12 @@ _FILE = {
     "requires?": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str, "tensorrt?": str},
 }
 _SHAPE = {
-    "model": {"name": str, "num_classes": int, "parameters": int, "gmac": float, "embedding_dim": int},
+    "model": {
+        **dict.fromkeys(("num_classes", "parameters", "embedding_dim"), int),
+        "name": str,
+        "gmac": float,
+        "config?": dict,
+    },
     "labels": [str],
     "input": {"dtype": str},
     "outputs": [str],

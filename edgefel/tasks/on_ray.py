@@ -195,6 +195,8 @@ def _made(job: Any) -> Work[Any, Any]:
     import ray
 
     make, variables = ray.get(job)
+    for name in _PASSED:  # an earlier job of the same connection may have left some
+        os.environ.pop(name, None)
     os.environ.update(variables)
     return make()
 

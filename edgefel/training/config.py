@@ -15,6 +15,7 @@ from typing import Any
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_yaml
+from edgefel.files.remote import is_address
 from edgefel.training.settings import Limits, check_fields, setting
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
@@ -253,6 +254,12 @@ class TrainConfig:
     best_by: str = setting(
         "macro_f1", "What the best checkpoint is best at.", choices=("macro_f1", "accuracy")
     )
+    patience: int = setting(
+        0,
+        "Early stopping: end after this many validations in a row without a better --best-by; 0 trains to the end.",
+        minimum=0,
+        resumable=True,
+    )
     checkpoint_every: int = setting(
         500, "Save every this many steps, besides validations.", minimum=1, resumable=True
     )
@@ -291,7 +298,15 @@ class TrainConfig:
         return layout_with_votes(self.layout, self.votes)
 
     def absolute(self) -> TrainConfig:
-        """A copy with absolute paths, so that a run can be resumed from any folder."""
+        """A copy with absolute paths, so that a run can be resumed from any folder.
+
+        Raises EdgefelError for data at an address.
+        """
+        if is_address(self.data):
+            raise EdgefelError(
+                f"data: {self.data} is an address, and training reads a disk; prepare the faces onto one with: "
+                f"edgefel data prepare {self.data} -o faces"
+            )
         # not resolve(), which would follow links that may be meant to change
         data = os.path.abspath(self.data) if self.data else ""  # noqa: PTH100
         starts = tuple(os.path.abspath(path) for path in self.init_from)  # noqa: PTH100

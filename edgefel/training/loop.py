@@ -125,6 +125,11 @@ def _run(
         labels = None if known is None else known.labels
         data = open_data(source, preprocessing, labels, left_out=left_out, quiet=quiet)
         model = make_model(config, data.labels, starts) if known is None else known.model
+        if config.patience and data.val is None:
+            raise EdgefelError(
+                f"patience is {config.patience}, but {config.data} has no split val, by which to judge; divide it "
+                f"with: edgefel data prepare {config.data} -o OUT --splits 0.8,0.1,0.1"
+            )
         if data.votes is not None:  # recorded, so that a resumed run uses the same file
             config = replace(config, votes=data.votes.file)
         preprocessing = data.train.preprocessing

@@ -44,7 +44,9 @@ LEFT_OUT_NAME = "left-out.json"  # the images that --without-copies leaves out o
 _MODEL = "model."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"
-_NEW_ENTRIES = frozenset({"best_epoch", "lowest_loss", "since"})  # which runs of earlier versions lack
+_NEW_ENTRIES = frozenset(
+    {"best_epoch", "lowest_loss", "since", "waited"}
+)  # which runs of earlier versions lack
 
 
 @dataclass
@@ -53,8 +55,8 @@ class TrainingState:
 
     step: optimizer steps from the start; epoch_step: those of the current epoch; window: the sums since the last line
     of metrics.csv; seconds: training time so far. best, best_epoch: best validation score, and when it was reached;
-    lowest_loss: the lowest mean classification loss between two validations; since: the sums of those terms that are
-    reported since the last validation.
+    waited: validations since; lowest_loss: the lowest mean classification loss between two validations; since: the sums
+    of those terms that are reported since the last validation.
     """
 
     epoch: int = 0
@@ -63,6 +65,7 @@ class TrainingState:
     seconds: float = 0.0
     best: float | None = None
     best_epoch: int = 0
+    waited: int = 0
     lowest_loss: float | None = None
     finished: bool = False
     window: list[float] = field(default_factory=list)

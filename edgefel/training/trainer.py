@@ -20,6 +20,7 @@ from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization, read_framing
 from edgefel.models.network import FacialExpressionModel
+from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation, Mixing
 from edgefel.training.config import TrainConfig
 from edgefel.training.data import CopiesLeftOut, Data, run_framing
@@ -51,7 +52,8 @@ _AGREE_EVERY = 8
 class TrainResult:
     """How a run ended.
 
-    best: validation score of the best checkpoint, None without validation. skipped: unreadable images.
+    epoch: of complete ones. best: validation score of the best checkpoint, None without validation. stopped_early: by
+    the patience, before the planned end. skipped: unreadable images.
     left_out: training images with copies in other splits, None where they were not searched.
     """
 
@@ -59,6 +61,7 @@ class TrainResult:
     step: int
     epoch: int
     best: float | None
+    stopped_early: bool
     interrupted: bool
     skipped: tuple[str, ...]
     left_out: CopiesLeftOut | None
@@ -161,6 +164,7 @@ class Trainer:
             state.step,
             state.epoch,
             state.best,
+            self._stops_early() and state.step < self.planned,
             interrupted,
             tuple(str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)),
             self.data.left_out,
@@ -236,7 +240,10 @@ class Trainer:
     def _finished(self, seconds: float) -> bool:
         state = self.state
         over = state.epoch >= self.config.epochs or state.step >= self.planned
-        return over or seconds >= self.max_seconds
+        return over or seconds >= self.max_seconds or self._stops_early()
+
+    def _stops_early(self) -> bool:
+        return 0 < self.config.patience <= self.state.waited
 
     @property
     def kept(self) -> FacialExpressionModel:
@@ -325,8 +332,15 @@ class Trainer:
         best = score is not None and (state.best is None or score > state.best)
         if best:
             state.best = score
+        if score is not None:
+            state.waited = 0 if best else state.waited + 1
+            if self._stops_early() and not last:
+                self.progress.say(
+                    f"stopped early: {counted(state.waited, 'validation')} without a better {config.best_by} than "
+                    f"{state.best} of epoch {state.best_epoch}"
+                )
         if validating or state.step % config.checkpoint_every == 0:
-            self._save(scores, best=best, finished=last)
+            self._save(scores, best=best, finished=last or self._stops_early())
 
     def _validate(self, row: Mapping[str, Any]) -> dict[str, float]:
         """Scores of the validation split, {} without one; exchanges which images could not be read."""

@@ -1,4 +1,4 @@
-"""The passes that every export applies, in order, what each of them did, and two that some files need."""
+"""The passes that every export applies, in order, what each of them did, and those that some files need."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 
+from edgefel.calib.graph import attribute
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.affine import fold_affines
 from edgefel.export.onnx.layout import (
@@ -86,6 +88,36 @@ def spread_prelu(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
             largest = rewrite.node("Max", [node.input[0], scaled.output[0]], like=node, output=node.output[0])
             rewrite.replace([node], [scaled, largest], at=node)
             count += 1
+    return rewrite.clean(), count
+
+
+def spread_batch_norms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Writes every BatchNormalization of feature maps [N, C, H, W] as a product and a sum; returns the copy and how
+    many were written so.
+
+    What the folding of `fold_affines` leaves stands in front of a padded convolution. ONNX Runtime computes INT8
+    convolutions with the channels last and moves the transposes around them until two meet, past products and sums but
+    not past a BatchNormalization. Scale and shift are rounded once from float64. Names of existing tensors do not
+    change.
+    """
+    rewrite = Rewrite.copy(model)
+    count = 0
+    for node in list(rewrite.order):
+        if node.op_type != "BatchNormalization" or len(rewrite.shape(node.input[0]) or ()) != 4:
+            continue
+        values = [rewrite.constant(name) for name in node.input[1:5]]
+        if any(value is None for value in values):
+            continue
+        weight, bias, mean, variance = (np.asarray(value, np.float64)[:, None, None] for value in values)
+        scale = weight / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+        names = [
+            rewrite.add_constant(value.astype(np.float32), f"{node.name}.{what}")
+            for what, value in (("scale", scale), ("shift", bias - scale * mean))
+        ]
+        scaled = rewrite.node("Mul", [node.input[0], names[0]], like=node)
+        shifted = rewrite.node("Add", [scaled.output[0], names[1]], like=node, output=node.output[0])
+        rewrite.replace([node], [scaled, shifted], at=node)
+        count += 1
     return rewrite.clean(), count
 
 

@@ -16,7 +16,7 @@ from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, PlacementP
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
-from edgefel.export.onnx.passes import spread_prelu
+from edgefel.export.onnx.passes import spread_batch_norms, spread_prelu
 from edgefel.export.onnx.trace import check_graph
 from edgefel.export.precision.formats import FORMATS, place_format, write_format
 from edgefel.export.precision.half import float32_nodes, to_half
@@ -69,14 +69,15 @@ def make_graphs(
     but the INT8 graph for ONNX Runtime are then made: version 1.31 cannot load that one in opset 23 (it inserts
     quantizers of signed output and unsigned zero point).
 
-    FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have.
+    FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have; in INT8 of batch
+    norms, too.
     """
     spread, _ = spread_prelu(graph)
     others = graph if attended is None else attended
     spread_others = spread
     if attended is not None and "fp32" in precisions:
         spread_others, _ = spread_prelu(attended)
-    forms = {"fp32": spread_others, "int8": spread}
+    forms = {"fp32": spread_others, "int8": spread_batch_norms(spread)[0] if "int8" in precisions else spread}
     bases = {name: forms.get(name, others) for name in precisions}
     made = {name: PrecisionGraph(bases[name], {}) for name in precisions}
     quantized = [name for name in precisions if name in POLICIES]

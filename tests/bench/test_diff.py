@@ -58,9 +58,9 @@ def test_a_row_against_itself_changes_nothing():
     diff = compare(side(*rows), side(*rows), LIMITS)
     assert {change.verdict for change in diff.changes} == {"same", "unstable", "no interval"}
     assert diff.failures == []
-    assert diff.left_out == 8
-    # without the three bounds and the experiment, and with two rows' way from image to labels
-    assert len(diff.changes) == len(rows) - 4 + 2
+    assert diff.left_out == 10
+    # without the three bounds, the experiment and the counted nodes, and with two rows' way from image to labels
+    assert len(diff.changes) == len(rows) - 5 + 2
 
 
 def test_a_run_a_tenth_slower_is_found_by_real_intervals():

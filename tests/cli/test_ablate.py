@@ -96,6 +96,7 @@ def test_what_it_writes(done, faces):
     assert [row.subject["variant"] for row in loaded.rows] == ["none", "anchors"]
     for row in loaded.rows:
         assert (row.kind, row.subject["seed"], row.subject["model"]) == ("ablation", 0, "arbex-nano")
+        assert (row.metrics["epochs"], row.metrics["stopped_early"]) == (1, False)
         assert row.metrics["steps"] == 3  # 7 classes of 2 images in batches of 4
         assert sum(map(sum, row.metrics["confusion"])) == row.metrics["images"]
         assert row.metrics["seconds"] > 0
@@ -302,6 +303,30 @@ def test_a_resizer_on_a_data_set_from_given_streams(done, faces, tmp_path):
     written = times(streams)
     assert ablate("resolution", "-o", tmp_path, *arguments).exit_code == 0
     assert times(streams) == written
+
+
+def test_early_stopping(faces, tmp_path):
+    """With hardly a learning rate, nothing gets better for long."""
+    settings = ("--set=epochs=40", "--set=lr=1e-9", "--set=per_class=2", "--set=batch_size=4")
+    arguments = (
+        *SMALL[:5],
+        *settings,
+        "--set=loss.auxiliary_steps=0",
+        "--seeds=1",
+        "--only=none",
+        "--patience=1",
+    )
+    result = ablate("head", "-o", tmp_path, "--data", faces, *arguments)
+    assert result.exit_code == 0, result.output
+    (row,) = read_results(tmp_path / "head/rows.jsonl").rows
+    assert (row.subject["set"]["patience"], row.subject["set"]["eval_every"]) == (1, 1)
+    epochs = row.metrics["epochs"]
+    assert 2 <= epochs < 40
+    assert (row.metrics["steps"], row.metrics["stopped_early"]) == (3 * epochs, True)
+    assert row.notes == (f"stopped early, after {epochs} epochs; its best checkpoint",)
+    (run,) = tmp_path.glob("runs/*/run")
+    best = json.loads((run / "best.json").read_text())
+    assert best["step"] < json.loads((run / "last.json").read_text())["step"] == row.metrics["steps"]
 
 
 def test_streams_that_do_not_fit(done, faces, tmp_path):

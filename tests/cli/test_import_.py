@@ -14,6 +14,8 @@ from edgefel.data.labels import PRESETS
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.shipped import FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,57 @@ def test_the_framing_of_the_training_data_is_measured_on_request(apvit_file, tmp
     alone = run(*arguments, "--detector-model", "yunet.onnx")
     assert alone.exit_code == 2
     assert "--detector-model belongs to --data" in alone.stderr
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    write_faces(folder, FaceOptions(count=128, size=96, classes=8, subjects=32))
+    return folder
+
+
+def test_the_shipped_network_becomes_a_checkpoint(faces, tmp_path):
+    result = run("import", "--data", faces, "-o", tmp_path / "nano")
+    assert result.exit_code == 0, result.output
+    assert "entries of the bundle " in result.stdout
+    assert "images: reduce to 48, resize to 128" in result.stdout
+    assert "framing: eyes at 0.38" in result.stdout
+    checkpoint = load_checkpoint(tmp_path / "nano")
+    manifest = read_manifest(FOLDER)
+    assert checkpoint.labels == manifest.labels
+    assert checkpoint.preprocessing == manifest.preprocessing.to_dict()
+
+
+def test_a_bundle_by_its_folder_as_json(faces, tmp_path):
+    result = run("import", FOLDER, "--data", faces, "-o", tmp_path / "nano", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["layout"] == "bundle"
+    assert 64 <= summary["images"] < 128  # of the split train
+    assert summary["deviation"] < 1e-4
+    assert summary["framing"]["framing"]["faces"] == read_manifest(FOLDER).framing.faces
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{bundle}"], "give images like those it was trained on"),
+        (["{bundle}", "--layout", "apvit"], "is a bundle of edgefel; leave out --layout"),
+        (["{bundle}", "--labels", "rafdb"], "leave out --labels"),
+        (["{bundle}", "{bundle}"], "say which release the files come from with --layout"),
+        (["nowhere.pth"], "nowhere.pth: no such file or folder"),
+        (["{weights}"], "say which release the files come from with --layout"),
+        (["--layout", "apvit"], "give the files of that release"),
+        (["{empty}"], "no manifest.json here"),
+    ],
+)
+def test_bundles_and_options_that_do_not_fit_are_refused(tmp_path, arguments, message):
+    places = {"bundle": FOLDER, "empty": tmp_path / "empty", "weights": tmp_path / "weights.pth"}
+    places["empty"].mkdir()
+    places["weights"].touch()
+    filled = [argument.format(**places) for argument in arguments]
+    result = run("import", *filled, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -14,6 +14,8 @@ import onnx
 import PIL.Image
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib.images import load_images
@@ -84,6 +86,39 @@ def test_resize_shrinks_by_area_and_grows_by_interpolation():
         np.testing.assert_array_equal(preprocessing.resize_image(image), expected)
     same = original(16, 16)
     np.testing.assert_array_equal(preprocessing.resize_image(same), same)
+
+
+def overlaps(length: int, size: int) -> np.ndarray:
+    """[size, length]: how much of each pixel each output covers, in units of 1 / size."""
+    edges, pixels = np.arange(size + 1) * length, np.arange(length + 1) * size
+    covered = np.minimum(edges[1:, None], pixels[1:]) - np.maximum(edges[:-1, None], pixels[:-1])
+    return np.maximum(covered, 0).astype(np.float64)  # products and sums of integers this small are exact
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 150), st.integers(1, 150), st.sampled_from((2, 3, 256)), st.booleans()
+)
+def test_means_of_areas_are_those_of_integers_with_halves_up(size, taller, wider, levels, to_detail):
+    """Sums of floats round otherwise on other processors: one reference in integers holds for all."""
+    height, width = size + taller, size + wider
+    image = (original(height, width).astype(int) % levels).astype(
+        np.uint8
+    )  # of few levels: many means are halves
+    sums = np.einsum("ip,pqc,jq->ijc", overlaps(height, size), image.astype(np.int64), overlaps(width, size))
+    expected = ((2 * sums + height * width) // (2 * height * width)).astype(np.uint8)
+    preprocessing = Preprocessing(size, size)
+    if to_detail:
+        preprocessing = Preprocessing(size + 1, size + 1, detail=size)
+        expected = Preprocessing(size + 1, size + 1).resize_image(expected)
+    np.testing.assert_array_equal(preprocessing.resize_image(image), expected)
+
+
+def test_a_large_image_is_reduced_part_by_part():
+    image = original(2000, 1500)
+    columns = image.reshape(8, 250, 1500, 3).astype(np.int64).sum(1)
+    expected = np.floor(np.einsum("iqc,jq->ijc", columns, overlaps(1500, 8)) / (250 * 1500) + 0.5)
+    np.testing.assert_array_equal(Preprocessing(8, 8).resize_image(image), expected)
 
 
 def test_a_view_with_gaps_is_as_good_as_a_copy():

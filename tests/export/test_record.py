@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 
 from exported import save, tiny_model
@@ -18,6 +19,8 @@ def test_the_network_is_described_with_and_without_a_head():
     assert (info.name, info.num_classes, info.embedding_dim) == ("arbex-nano", 8, 64)
     assert info.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert 0 < info.gmac < 0.1
+    assert ModelConfig.from_dict(json.loads(json.dumps(info.config))) == model.config
+    assert info.config["encoder"]["windows"] == [14, 14, 7]  # as it is read from JSON
     linear = tiny_model("poster-v2-nano").config
     assert isinstance(linear, ModelConfig)
     assert linear.head is None

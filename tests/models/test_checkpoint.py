@@ -23,6 +23,7 @@ from edgefel.models.checkpoint import (
     save_part,
 )
 from edgefel.models.registry import list_models
+from edgefel.runtime.shipped import FOLDER
 from edgefel.training.model import SupervisedModel
 
 
@@ -103,6 +104,11 @@ def rewritten(folder, change):
     """`model.safetensors` with every tensor as `change(key, tensor)` gives it."""
     weights = load_file(folder / "model.safetensors")
     save_file({key: change(key, value) for key, value in weights.items()}, folder / "model.safetensors")
+
+
+def test_a_bundle_is_named_with_the_command_that_makes_a_checkpoint_of_it():
+    with pytest.raises(EdgefelError, match="is a bundle; turn it into a checkpoint with: edgefel import "):
+        load_checkpoint(FOLDER)
 
 
 def test_weights_in_half_precision_are_computed_with_in_single(saved):

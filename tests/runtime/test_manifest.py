@@ -58,6 +58,15 @@ def test_round_trip(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
 
 
+def test_settings_of_the_network_are_kept_and_older_manifests_have_none(tmp_path):
+    assert "config" not in document()["model"]
+    model = ModelInfo(
+        "arbex-nano", 3, 12345, 0.25, 128, config={"encoder": {"heads": [1, 1, 2]}, "head": None}
+    )
+    write_manifest(tmp_path, manifest(model=model))
+    assert read_manifest(tmp_path).model == model
+
+
 def test_what_is_on_disk(tmp_path):
     values = json.loads(write_manifest(tmp_path, manifest()).read_text())
     assert list(values) == [

@@ -16,10 +16,12 @@ import pytest
 from rayclusters import stay_on_loopback
 from tiny_bundle import write_bundle
 
+from edgefel.data.image_headers import MOST_PIXELS
 from edgefel.data.inspection.inspect import inspect_dataset
 from edgefel.data.open import open_dataset
 from edgefel.data.preparing.plan import PrepareOptions
 from edgefel.data.preparing.run import prepare
+from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.evaluate import evaluate_with_evidence
 from edgefel.runtime.bulk.plan import plan_labelling
@@ -34,6 +36,22 @@ from edgefel.tasks.threads import Threads
 stay_on_loopback()
 pytest.importorskip("ray", reason="no Ray here; pip install 'edgefel[cluster]'")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
+
+def test_a_cluster_that_cannot_be_reached():
+    """The first test: once connected, the process stays so."""
+    with (
+        pytest.raises(EdgefelError, match="no Ray cluster can be reached at 127.0.0.1:1 "),
+        open_runner("127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster):
+    """With one connection for all tests, since its worker processes begin and end with it."""
+    with open_runner(cluster.address):
+        yield cluster
 
 
 def elsewhere():
@@ -67,11 +85,6 @@ def test_errors_come_as_one_line(cluster):
             list(runner.run(make, [7], need=Need(gpus=3)))
         with pytest.raises(EdgefelError, match="No module named .*; install edgefel, in the same version"):
             list(runner.run(elsewhere, [7]))
-    with (
-        pytest.raises(EdgefelError, match="no Ray cluster can be reached at 127.0.0.1:1 "),
-        open_runner("127.0.0.1:1"),
-    ):
-        pass
 
 
 def test_max_pixels_holds_on_other_machines(cluster, monkeypatch):
@@ -82,7 +95,9 @@ def test_max_pixels_holds_on_other_machines(cluster, monkeypatch):
 
     monkeypatch.setenv("EDGEFEL_MAX_PIXELS", "12345")
     with open_runner(cluster.address) as runner:
-        assert list(runner.run(make, [0])) == [12345]
+        assert set(runner.run(make, range(20))) == {12345}
+        monkeypatch.delenv("EDGEFEL_MAX_PIXELS")
+        assert set(runner.run(make, range(20))) == {MOST_PIXELS}
 
 
 def test_a_killed_worker_costs_nothing(cluster, tmp_path):
@@ -129,7 +144,7 @@ def test_closing_ends_tasks_under_way(cluster, tmp_path):
 
     start = time.monotonic()
     with open_runner(cluster.address) as runner:
-        results = runner.run(make, range(100), need=Need(patience=5))
+        results = runner.run(make, range(100), need=Need(patience=1))
         assert next(results) == 0
         results.close()
     assert time.monotonic() - start < 20
@@ -170,6 +185,33 @@ def test_data_prepare_writes_the_same_bytes(cluster, faces, tmp_path):
         prepare(open_dataset(faces), tmp_path / "there", tools, options, runner=runner)
     assert files(tmp_path / "here") == files(tmp_path / "there")
     assert len(files(tmp_path / "here")) > 30
+
+
+def test_machines_fetch_data_from_an_address(cluster, bucket, faces, tmp_path):
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+    class Allowed(RayCluster):
+        """Whose machines have the server and the credentials."""
+
+        def run(self, make, *args, **options):
+            def make_there():
+                os.environ.update(variables)
+                return make()
+
+            return super().run(make_there, *args, **options)
+
+    tools = partial(runtime_faces, None, None, None, 64)
+    options = PrepareOptions(size=64)
+    write_shards(open_dataset(faces), tmp_path / "shards")
+    there = open_dataset(bucket.upload(tmp_path / "shards", "shards"))
+    prepare(open_dataset(tmp_path / "shards"), tmp_path / "here", tools, options)
+    with contextlib.closing(Allowed(cluster.address)) as runner:
+        report = prepare(there, tmp_path / "there", tools, options, runner=runner)
+    assert report["faces"] == 36
+    both = files(tmp_path / "here"), files(tmp_path / "there")
+    for one in both:
+        del one["prepare.json"]  # the place of the data is in it
+    assert both[0] == both[1]
 
 
 def test_evaluate_gives_the_same_numbers(cluster, faces, nano_checkpoint):

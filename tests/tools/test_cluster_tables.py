@@ -54,6 +54,23 @@ def test_start_and_rates():
     assert "load 3 before. The machine was busy" in cluster_tables.loss(FOUND)
 
 
+def test_medians_beside_the_ideal():
+    more = {
+        "command": "python -m rates",
+        "repeats": 7,
+        "apart_1": 110.0,
+        "apart_2": 220.0,
+        "apart_ratio": 1.95,
+        "threads_ratio": 1.8,
+    }
+    said = cluster_tables.rates(FOUND | {"rates": FOUND["rates"] | more})
+    # the ratio is of pairs
+    assert "| threads of one process | 100 | 190 | 1.80 |" in said
+    assert "| processes that nothing connects: the ideal | 110 | 220 | 1.95 |" in said
+    assert "Medians of 7 repeats in turn. A task" in said
+    assert "made by `python -m rates`" in said
+
+
 def test_a_difference_is_not_hidden():
     said = cluster_tables.loss(FOUND)
     assert "| `data prepare` | 20,000 | 10,048 | 2 | 20,003 | the same |" in said
@@ -65,5 +82,9 @@ def test_the_plan_is_arithmetic():
     """10^9 / 100 a second = 2,778 core hours, 0.434 hours of 6,400 cores; 100 GB in them are 64 MB/s."""
     label, prepare = cluster_tables.plan(FOUND).splitlines()[2:4]
     assert label == "| `label` | 100 | 2,778 | 0.4 | 100 GB | 64 |"
+    # the machine was busy before faces were prepared
+    assert "From the rates above. The machine was busy" in cluster_tables.plan(FOUND)
+    quiet = {"loss": FOUND["loss"] | {"load_before": 2}}
+    assert cluster_tables.plan(FOUND | quiet).endswith("From the rates above.")
     # 500 a second on each of two threads
     assert prepare == "| `data prepare` | 500 | 556 | 0.1 | 2,000 GB | 6,400 |"

@@ -114,8 +114,7 @@ def random_box(rng: np.random.Generator, image: np.ndarray, fit: bool = True) ->
 @pytest.mark.parametrize(
     ("size", "to"),
     [
-        ((128, 128), (48, 48)),  # a crop of the network's size, reduced to the detail of training
-        ((97, 97), (48, 48)),
+        ((128, 128), (48, 48)),
         ((96, 96), (48, 48)),  # whole numbers of pixels
         ((144, 144), (48, 48)),
         ((101, 77), (33, 21)),
@@ -125,6 +124,13 @@ def test_shrinking_by_area(call, size, to):
     image = random_image(np.random.default_rng(0), *size)
     (result,) = call("pixels", ["resizeArea", shown(image), to[1], to[0]])
     np.testing.assert_array_equal(read(result), cv2.resize(image, to[::-1], interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("size", [(128, 128), (97, 97), (96, 96), (224, 224), (101, 77)])
+def test_reducing_a_crop_to_the_detail_of_training(call, size):
+    image = random_image(np.random.default_rng(0), *size)
+    (result,) = call("pixels", ["areaMean", shown(image), 48, 48])
+    np.testing.assert_array_equal(read(result), Preprocessing(48, 48).resize_image(image))
 
 
 @pytest.mark.parametrize("size", [(561, 1000), (1000, 700), (33, 1920), (4, 2000)])

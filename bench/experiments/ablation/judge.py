@@ -19,6 +19,7 @@ from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.kernels.anchor_softmax.reference import anchor_softmax
 from edgefel.kernels.reliability_balance.reference import confidence, correction
+from edgefel.models.checkpoint import load_checkpoint
 from edgefel.models.profile import profile
 from edgefel.models.reliability import ReliabilityHead
 from edgefel.training.config import TrainConfig
@@ -29,13 +30,13 @@ Probabilities = NDArray[np.float64]
 
 
 def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
-    """Plain JSON values of the run's last checkpoint on the test split of its own data.
+    """Plain JSON values of the run's last checkpoint, with early stopping of its best, on the test split of its data.
 
     macs: multiply-accumulates of one image. corrected, primary: `Metrics` with and without the head. diagnosis: see
     `diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are not finite;
     then nothing is judged. Raises EdgefelError without a test split.
     """
-    checkpoint, _, _ = RunFolder(run).load_last()
+    checkpoint = load_checkpoint(run) if config.patience else RunFolder(run).load_last()[0]
     data = open_dataset(config.data, "test", layout=config.full_layout).reordered(checkpoint.labels)
     voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model

@@ -185,6 +185,8 @@ def _work(folder: Path) -> int:
         return INTERRUPTED
     result = judge(run, config) | {
         "steps": ended.step,
+        "epochs": ended.epoch,
+        "stopped_early": ended.stopped_early,
         "skipped": len(ended.skipped),
         "seconds": round(time.monotonic() - start, 1),
         "threads": planned["threads"],

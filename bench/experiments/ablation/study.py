@@ -146,6 +146,8 @@ def result_rows(study: Study, judged: Sequence[Judgement]) -> list[Row]:
         measured = {name: value for name, value in result.items() if name not in apart}
         scores = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
         notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
+        if result.get("stopped_early"):
+            notes.append(f"stopped early, after {counted(result['epochs'], 'epoch')}; its best checkpoint")
         if result.get("skipped"):
             notes.append(counted(result["skipped"], "unreadable image"))
         if result.get("votes"):

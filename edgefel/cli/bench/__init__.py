@@ -11,6 +11,7 @@ COMMANDS = {
     "latency": "Latency of a bundle: the model alone, and each stage from an image to labels.",
     "throughput": "Images per second by number of concurrent callers.",
     "compare": "Models and backends in one run: speed, accuracy, size, memory.",
+    "profile": "Where the time of a call goes, by groups of operators.",
     "quantizers": "INT8 by edgefel, NNCF, ONNX Runtime and NVIDIA ModelOpt: agreement, size, speed.",
     "data": "The data path: images per second of every stage, and epochs of millions.",
     "train": "Training: images per second and memory, with and without kernels.",

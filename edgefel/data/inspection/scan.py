@@ -22,6 +22,7 @@ from edgefel.data.images import UnreadableImageError
 from edgefel.data.inspection.perceptual_hash import FINE_WORDS, perceptual_hash
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.cache import cache_folder
+from edgefel.files.remote import is_address, state_of
 from edgefel.files.write import atomic_file
 from edgefel.tasks.runner import Runner, Stopped
 from edgefel.tasks.threads import Threads
@@ -61,7 +62,7 @@ class ScanCache:
         self._changed = False
         self._seen = np.zeros(0, np.uint64)
         # another OpenCV may decode and resize a little differently
-        name = f"{_VERSION}\0{cv2.__version__}\0{os.path.abspath(root)}"  # noqa: PTH100
+        name = f"{_VERSION}\0{cv2.__version__}\0{_absolute(root)}"
         try:
             self._path = cache_folder("scans") / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}.npy"
             if self._path.is_file():
@@ -111,34 +112,42 @@ def image_keys(dataset: ImageDataset) -> Keys:
     """A key for each image [N]: a hash of its file's path, size and modification time, its box and its place in an
     archive; NO_KEY where the file is missing or has just been written."""
     now = time.time_ns()
-    archives: dict[Path, os.stat_result | None] = {}
+    archives: dict[Path, str | None] = {}
     return np.fromiter((_key(sample, now, archives) for sample in dataset.samples), np.uint64, len(dataset))
 
 
-def _key(sample: Sample, now: int, archives: dict[Path, os.stat_result | None]) -> int:
+def _key(sample: Sample, now: int, archives: dict[Path, str | None]) -> int:
     row: int | str = ""
     if sample.store is None:
-        status = _status(sample.path)
+        # at an address, asking takes as long as reading
+        state = None if is_address(sample.path) else _state(sample.path, now)
     else:
         row, folder = sample.store[1], sample.path.parent
         if folder not in archives:
             archive = next((path for path in (folder, *folder.parents) if path.is_file()), None)
-            archives[folder] = None if archive is None else _status(archive)
-        status = archives[folder]
-    if status is None or now - status.st_mtime_ns < _SETTLED_NS:
+            archives[folder] = None if archive is None else _state(archive, now)
+        state = archives[folder]
+    if state is None:
         return NO_KEY
-    path = os.path.abspath(sample.path)  # noqa: PTH100
-    text = f"{path}\0{row}\0{sample.box}\0{status.st_size}\0{status.st_mtime_ns}"
+    text = f"{_absolute(sample.path)}\0{row}\0{sample.box}\0{state}"
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little"
     )
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _state(path: Path, now: int) -> str | None:
+    """What changes with the file; None where it is missing or has just been written."""
     try:
-        return path.stat()
+        if is_address(path):
+            return state_of(path)
+        status = path.stat()
     except OSError:
         return None
+    return None if now - status.st_mtime_ns < _SETTLED_NS else f"{status.st_size}\0{status.st_mtime_ns}"
+
+
+def _absolute(path: Path) -> str:
+    return str(path) if is_address(path) else os.path.abspath(path)  # noqa: PTH100
 
 
 def _warn(message: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -130,7 +129,7 @@ class PreparePlan:
 
     def key(self) -> dict[str, Any]:
         """What must be equal for a run to continue another's work: plain JSON values."""
-        data = {"root": os.path.realpath(self.dataset.root), "images": len(self), "sha256": self.digest}
+        data = {"root": str(self.dataset.root.resolve()), "images": len(self), "sha256": self.digest}
         return {"options": self.options.to_dict(), "data": data}
 
     def folder(self, split: int, label: int) -> str:

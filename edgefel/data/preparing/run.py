@@ -35,12 +35,12 @@ from edgefel.files.resumable import (
     JOURNAL,
     check_outside,
     discard,
-    full_disk,
+    kept_when_full,
     partial_folder,
     put_in_place,
     sweep_finished,
 )
-from edgefel.files.write import DISK_FULL, check_free
+from edgefel.files.write import check_free
 from edgefel.tasks.runner import Runner
 from edgefel.tasks.threads import Threads
 from edgefel.text import counted
@@ -86,7 +86,7 @@ def prepare(
     plan = PreparePlan.of(dataset, options)
     if restart:
         discard(work)
-    try:
+    with kept_when_full(work):
         (work / _FACES).mkdir(parents=True, exist_ok=True)
         with Journal.open(work / JOURNAL, plan.key(), len(plan)) as journal, one_opencv_thread():
             for folder in plan.folders():
@@ -96,10 +96,6 @@ def prepare(
             _cut_faces(plan, journal, work / _FACES, tools, runner, progress)
             report = _finish(plan, journal.done, work, output)
             shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise full_disk(work, error) from None
     return report
 
 

@@ -22,7 +22,7 @@ from edgefel.data.readers.base import (
     own_groups,
 )
 from edgefel.data.readers.manifest import labelled, read_csv
-from edgefel.data.readers.search import list_folders, list_names
+from edgefel.data.readers.search import list_files, list_folders
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
 
@@ -98,11 +98,9 @@ def _read_tree(root: Path) -> ImageDataset:
     others: Counter[str] = Counter()
     for split, classes in _class_folders(root):
         for folder in classes:
-            names = list_names(folder)
+            names = list_files(folder)
             others.update(left_out(names))
-            images = [
-                folder / n for n in names if suffix_of(n) in IMAGE_SUFFIXES and not (folder / n).is_dir()
-            ]
+            images = [folder / name for name in names if suffix_of(name) in IMAGE_SUFFIXES]
             label = known_label(folder.name, str(folder)) if images else ""
             found += [(image.relative_to(root).as_posix(), label, split) for image in images]
     if not found:

@@ -1,6 +1,6 @@
 """Manifests in Parquet, and images within such a file.
 
-This module alone imports pyarrow, when a Parquet file is opened.
+It alone reads such files, for labelling too (`edgefel.runtime.bulk`), and imports pyarrow when one is opened.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
@@ -20,11 +21,36 @@ from edgefel.data.dataset import FileStore
 from edgefel.data.readers.base import Coded, Columns, PackedNames, check_columns
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.documents import parse_json
+from edgefel.files.read import open_binary
 from edgefel.text import counted, one_line
 
 IMAGE = "image"
 # by each process, for shuffled reading; a row group of Hugging Face's files has some 10 to 100 MB
 _KEPT_GROUPS = 4
+
+
+def pyarrow(module: str = "pyarrow") -> Any:
+    """A module of pyarrow. Raises MissingDependencyError without it."""
+    try:
+        importlib.import_module("pyarrow.compute")
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingDependencyError("pyarrow", "data", "Parquet files") from None
+
+
+@contextmanager
+def open_parquet(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile`, of which only the columns and row groups that are read are fetched.
+
+    Raises EdgefelError, also within the block, for what pyarrow raises of a file.
+    """
+    arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
+    try:
+        # pyarrow asks for whole chunks of columns
+        with open_binary(path, ahead=False) as stream, parquet.ParquetFile(stream) as file:
+            yield file
+    except (OSError, arrow.ArrowException) as error:
+        raise EdgefelError(f"{path}: cannot be read as a Parquet file ({one_line(error)})") from None
 
 
 class ParquetStore:
@@ -36,8 +62,8 @@ class ParquetStore:
 
     def __init__(self, path: Path, names: PackedNames) -> None:
         self._path, self._names = path, names
-        file = _pyarrow("pyarrow.parquet").ParquetFile(path)
-        sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
+        with open_parquet(path) as file:
+            sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._open()
 
@@ -58,9 +84,9 @@ class ParquetStore:
         return bytes(data)
 
     def _read_group(self, number: int) -> Any:
-        parquet, arrow = _pyarrow("pyarrow.parquet"), _pyarrow("pyarrow")
+        parquet, arrow = pyarrow("pyarrow.parquet"), pyarrow()
         try:
-            with parquet.ParquetFile(self._path) as file:
+            with open_binary(self._path, ahead=False) as stream, parquet.ParquetFile(stream) as file:
                 column = file.read_row_group(number, columns=[IMAGE], use_threads=False).column(0)
         except arrow.ArrowException as error:
             raise OSError(f"row group {number}: {error}") from None
@@ -80,19 +106,16 @@ def read_parquet(path: Path) -> Columns:
 
     Raises MissingDependencyError without pyarrow, EdgefelError for a broken file and for columns that do not fit.
     """
-    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            has_paths = "path" in schema.names
-            required = ("path", "label") if has_paths or IMAGE not in schema.names else (IMAGE, "label")
-            number_names, group_name = check_columns(path, schema.names, required)
-            split_name = "split" if "split" in schema.names else None
-            paths_in = "path" if has_paths else _path_in_image(arrow, schema, path)
-            wanted = [name for name in ("label", split_name, group_name, paths_in) if name is not None]
-            table = file.read(columns=[*wanted, *number_names])
-    except (OSError, arrow.ArrowException) as error:
-        raise EdgefelError(f"{path}: cannot be read as a Parquet file ({one_line(error)})") from None
+    arrow = pyarrow()
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        has_paths = "path" in schema.names
+        required = ("path", "label") if has_paths or IMAGE not in schema.names else (IMAGE, "label")
+        number_names, group_name = check_columns(path, schema.names, required)
+        split_name = "split" if "split" in schema.names else None
+        paths_in = "path" if has_paths else _path_in_image(arrow, schema, path)
+        wanted = [name for name in ("label", split_name, group_name, paths_in) if name is not None]
+        table = file.read(columns=[*wanted, *number_names])
 
     names = _texts(arrow, table.column(paths_in.partition(".")[0]), paths_in) if paths_in else repeat("")
     unnamed = "" if has_paths else "row-{}"
@@ -181,11 +204,3 @@ def _numbers(arrow: Any, column: Any, where: str) -> Any:
         raise EdgefelError(f"{where} is {column.type}; it must hold numbers")
     # an empty cell becomes NaN, which every check refuses
     return column.cast(arrow.float64(), safe=False).to_numpy()
-
-
-def _pyarrow(module: str) -> Any:
-    try:
-        importlib.import_module("pyarrow.compute")
-        return importlib.import_module(module)
-    except ImportError:
-        raise MissingDependencyError("pyarrow", "data", "reading a Parquet file") from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv, read_text
+from edgefel.files.remote import is_address, list_folder
 
 # A folder with more subfolders holds videos, subjects or classes, and is no level of an archive: it is not entered.
 _MANY_FOLDERS = 100
@@ -21,6 +22,8 @@ _MANY_FOLDERS = 100
 _MANY_ENTRIES = 10_000
 # Folders above a set's images have few entries; in one with more, names must match exactly.
 _FEW_ENTRIES = 256
+# __MACOSX holds the resource forks of an archive that was packed on a Mac
+_HIDDEN = (".", "__MACOSX")
 
 
 def folders_within(root: Path, depth: int) -> Iterator[Path]:
@@ -87,8 +90,21 @@ def list_names(folder: Path, *suffixes: str) -> list[str]:
         return sorted(name for name in names if name.lower().endswith(suffixes or ("",)))
 
 
+def list_files(folder: Path, *suffixes: str) -> list[str]:
+    """As `list_names`, of what is no folder; `folder` may be an address."""
+    if not is_address(folder):
+        return [name for name in list_names(folder, *suffixes) if not (folder / name).is_dir()]
+    ends = suffixes or ("",)
+    return [name for name in list_folder(folder)[0] if name[0] != "." and name.lower().endswith(ends)]
+
+
 def list_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, without hidden ones and those of resource forks. Raises EdgefelError."""
+    """The folders in a folder, by name, without hidden ones and those of resource forks; `folder` may be an address.
+
+    Raises EdgefelError.
+    """
+    if is_address(folder):
+        return [folder / name for name in list_folder(folder)[1] if not name.startswith(_HIDDEN)]
     with _scanned(folder) as entries:
         return [folder / name for name in _folder_names(entries)]
 
@@ -145,8 +161,7 @@ def _subfolders(folder: Path, most: int = _MANY_ENTRIES) -> list[Path]:
 
 
 def _folder_names(entries: Iterable[os.DirEntry[str]]) -> list[str]:
-    # __MACOSX holds the resource forks of an archive that was packed on a Mac
-    return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and _is_folder(e))
+    return sorted(e.name for e in entries if not e.name.startswith(_HIDDEN) and _is_folder(e))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

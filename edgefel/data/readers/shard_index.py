@@ -26,7 +26,8 @@ from edgefel.data.readers.tar_members import IMAGES, UNREADABLE, members, split_
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.documents import parse_json
-from edgefel.files.read import reading
+from edgefel.files.read import open_binary, reading
+from edgefel.files.remote import is_address, state_of
 from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
@@ -94,8 +95,11 @@ def _digest(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str
     key: list[Any] = [_VERSION, list(classes)]
     for shard, split in zip(shards, splits, strict=True):
         with reading(shard):
-            state = shard.stat()
-        key.append([str(shard.resolve()), state.st_size, state.st_mtime_ns, split])
+            if is_address(shard):
+                state: list[Any] = [state_of(shard)]
+            else:
+                state = [shard.stat().st_size, shard.stat().st_mtime_ns]
+        key.append([str(shard.resolve()), *state, split])
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
@@ -162,7 +166,7 @@ def _samples(shard: Path, classes: Sequence[str]) -> Iterator[tuple[str, tarfile
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
-    with shard.open("rb") as stream:
+    with open_binary(shard) as stream:
         yield from members(stream)
 
 

@@ -10,11 +10,12 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import MOST_BYTES
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, expression_labels
 from edgefel.data.readers.base import SPLIT_OF, known_label, numbered_dataset
-from edgefel.data.readers.search import list_folders, list_names
+from edgefel.data.readers.search import list_files, list_folders
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
-from edgefel.files.read import read_text
+from edgefel.files.read import read_range, read_text
+from edgefel.files.remote import is_address
 from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
@@ -32,7 +33,8 @@ class WebDataset:
     `dataset.json` (with "labels") beside the shards. The split is what the JSON says, else what the shard's name begins
     with, else the name of its folder. Other members are ignored, and nothing is ever unpickled.
 
-    The first opening reads all headers and labels, but no images, and keeps an index in the cache folder.
+    The first opening reads all headers and labels, but no images, and keeps an index in the cache folder. At an address
+    it fetches the shards for that; from then on it fetches images, by range.
     Source: Aizman, Maltby, Breuel, "High Performance I/O For Large Scale Deep Learning", arXiv 2001.01858;
     https://github.com/webdataset/webdataset
     """
@@ -86,10 +88,8 @@ class ShardStore:
         size = int(self._size[index])
         if size > MOST_BYTES:
             raise OSError(f"has more than {MOST_BYTES >> 20} MiB")
-        with self._shards[self._shard[index]].open("rb", buffering=0) as stream:
-            stream.seek(int(self._offset[index]))
-            data = stream.read(size)
-        if data is None or len(data) != size:
+        data = read_range(self._shards[self._shard[index]], int(self._offset[index]), size)
+        if len(data) != size:
             raise OSError(f"the shard ends before the image's {counted(size, 'byte')}")
         return data
 
@@ -102,7 +102,8 @@ def _shards(root: Path) -> list[Path]:
 
 
 def _tars(folder: Path) -> list[Path]:
-    return [folder / name for name in list_names(folder, ".tar") if (folder / name).is_file()]
+    shards = (folder / name for name in list_files(folder, ".tar"))
+    return [shard for shard in shards if is_address(shard) or shard.is_file()]  # no pipe, no broken link
 
 
 def _split_of(shard: Path) -> str:

@@ -51,6 +51,15 @@ def session_options(threads: int | None = None) -> Any:
     return options
 
 
+def runner_options(threads: int) -> Any:
+    """`session_options` of a session that is called now and then."""
+    options = session_options(threads)
+    # its threads wait in a loop for their next work; between calls they would take the cores of detection and
+    # capture, and power
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
 class OnnxRuntimeBackend(OnnxBackend):
     """ONNX Runtime with all graph optimisations, on the CPU."""
 
@@ -94,12 +103,10 @@ class OnnxRuntimeBackend(OnnxBackend):
         without an error where the provider's libraries or the GPU are missing.
         """
         onnxruntime = importlib.import_module("onnxruntime")
-        options = session_options(threads)
-        # its threads wait in a loop for their next work; between calls they would take the cores of detection and
-        # capture, and power
-        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            session = onnxruntime.InferenceSession(str(model.path), options, providers=cls.providers())
+            session = onnxruntime.InferenceSession(
+                str(model.path), runner_options(threads), providers=cls.providers()
+            )
         except EdgefelError:
             raise
         except Exception as error:  # its exception classes have no public base

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
+from edgefel.runtime.backends.openvino_prelu import own_prelus
 from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.manifest import BundleFile
 from edgefel.runtime.onnx_functions import has_functions, inlined
@@ -109,7 +110,7 @@ class OpenVinoBackend(OnnxBackend):
         """Compiles the file for that many CPU threads per call; raises EdgefelError if it cannot be compiled."""
         try:
             core = import_quietly("openvino").Core()
-            return cls(core, core.read_model(_readable(model.path)), model.path, threads)
+            return cls(core, read_network(core, model.path), model.path, threads)
         except RuntimeError as error:
             raise EdgefelError(
                 f"{model.path}: OpenVINO cannot load it ({cls._reason(error)}); choose --backend onnxruntime or export "
@@ -173,9 +174,12 @@ class OpenVinoBackend(OnnxBackend):
         self._network = self._core = None
 
 
-def _readable(path: Path) -> str | bytes:
-    """What OpenVINO reads: the file, or its content with fused operators written out, which it does not know."""
-    return inlined(path.read_bytes()) if has_functions(path) else str(path)
+def read_network(core: Any, path: Path) -> Any:
+    """The file as an `openvino.Model`, ready to be compiled: with fused operators written out, which OpenVINO does not
+    know, and with PReLUs that it fuses."""
+    network = core.read_model(inlined(path.read_bytes()) if has_functions(path) else str(path))
+    own_prelus(network)
+    return network
 
 
 def _split(batch: int, sizes: Sequence[int]) -> Iterator[int]:

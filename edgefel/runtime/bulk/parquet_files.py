@@ -1,38 +1,26 @@
-"""Parquet files of images, and manifests in Parquet, for labelling: no labels are needed. Imports pyarrow when used."""
+"""Parquet files of images, and manifests in Parquet, for labelling: no labels are needed."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
+from edgefel.data.readers.parquet import IMAGE, open_parquet
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.files.remote import open_binary
-from edgefel.text import one_line
 
-_IMAGE, _PATH = "image", "path"
+_PATH = "path"
 # rows of images in memory at once
 _ROWS = 16
 
 
-def pyarrow(module: str = "pyarrow") -> Any:
-    """A module of pyarrow. Raises MissingDependencyError without it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise MissingDependencyError("pyarrow", "data", "labelling into Parquet files") from None
-
-
 def has_images(place: str) -> bool:
     """Whether a Parquet file holds encoded images. Raises EdgefelError for what is no such file."""
-    with _opened(place) as file:
-        return _IMAGE in file.schema_arrow.names
+    with open_parquet(place) as file:
+        return IMAGE in file.schema_arrow.names
 
 
 def image_paths(place: str) -> list[str]:
     """The column `path`. Raises EdgefelError for a file without it, or that cannot be read."""
-    with _opened(place) as file:
+    with open_parquet(place) as file:
         if _PATH not in file.schema_arrow.names:
             raise EdgefelError(
                 f"{place}: missing column path or image; name the column of the images one of them"
@@ -46,7 +34,7 @@ def row_groups(place: str, rows: int) -> list[tuple[int, int] | None]:
     [None] for a file that is damaged: it is the part that is read then, and says so.
     """
     try:
-        with _opened(place) as file:
+        with open_parquet(place) as file:
             about = file.metadata
             sizes = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
     except MissingDependencyError:
@@ -68,11 +56,11 @@ def parquet_images(place: str, groups: tuple[int, int] | None) -> Iterator[tuple
 
     Raises EdgefelError, when it comes to the place, for a file that is damaged or holds no images.
     """
-    with _opened(place) as file:
+    with open_parquet(place) as file:
         names, about = file.schema_arrow.names, file.metadata
-        if _IMAGE not in names:
+        if IMAGE not in names:
             raise EdgefelError(f"{place}: has no column image, which is to hold the encoded images")
-        columns = [name for name in (_IMAGE, _PATH) if name in names]
+        columns = [name for name in (IMAGE, _PATH) if name in names]
         first, after = groups or (0, about.num_row_groups)
         row = sum(about.row_group(number).num_rows for number in range(first))
         batches = file.iter_batches(
@@ -80,21 +68,10 @@ def parquet_images(place: str, groups: tuple[int, int] | None) -> Iterator[tuple
         )
         for batch in batches:
             paths = batch.column(_PATH).to_pylist() if _PATH in columns else [None] * batch.num_rows
-            for value, path in zip(batch.column(_IMAGE), paths, strict=True):
+            for value, path in zip(batch.column(IMAGE), paths, strict=True):
                 held = value.as_py()
                 inner = held if isinstance(held, dict) else {"bytes": held}
                 data = inner.get("bytes")
                 name = str(path or inner.get("path") or f"row-{row}").lstrip("/")
                 yield name, data if isinstance(data, bytes) else None
                 row += 1
-
-
-@contextmanager
-def _opened(place: str) -> Iterator[Any]:
-    """Raises EdgefelError, also within the block, for what pyarrow raises of a file."""
-    arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
-    try:
-        with open_binary(place) as stream, parquet.ParquetFile(stream) as file:
-            yield file
-    except (OSError, arrow.ArrowException) as error:
-        raise EdgefelError(f"{place}: cannot be read as a Parquet file ({one_line(error)})") from None

@@ -6,19 +6,16 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
-from edgefel.data.images import IMAGE_SUFFIXES, MOST_BYTES, OTHER_SUFFIXES, left_out_text, suffix_of
+from edgefel.data.images import IMAGE_SUFFIXES, OTHER_SUFFIXES, left_out_text, suffix_of
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv, reason
-from edgefel.files.remote import is_address, joined, list_address, read_binary
+from edgefel.files.remote import is_address, joined, list_address
 from edgefel.runtime.bulk.parquet_files import has_images, image_paths, row_groups
 from edgefel.runtime.stream.sources import VIDEO_SUFFIXES
-from edgefel.text import one_line
 
 Kind = Literal["images", "tar", "parquet", "video"]
 # images in files of their own
@@ -153,22 +150,8 @@ def _manifest(place: str) -> list[str] | None:
 
 
 def _csv_paths(place: str) -> list[str]:
-    if is_address(place):
-        with TemporaryDirectory() as folder:
-            local = Path(folder, "manifest.csv")
-            with _listing(place):
-                local.write_bytes(read_binary(place, MOST_BYTES))
-            return _csv_paths(str(local))
     with open_csv(place) as table:
         if "path" not in table.columns:
             raise EdgefelError(f"{place}: missing column path; name the column of the images' files path")
         at = table.columns.index("path")
         return [row[at].strip() for row in table if len(row) > at and row[at].strip()]
-
-
-@contextmanager
-def _listing(place: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EdgefelError(f"{place}: cannot be read ({one_line(error)})") from None

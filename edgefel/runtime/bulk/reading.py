@@ -9,8 +9,8 @@ from pathlib import Path
 from edgefel.data.images import MOST_BYTES, UnreadableImageError, decode_rgb
 from edgefel.data.readers.tar_members import UNREADABLE, encoded_images
 from edgefel.errors import EdgefelError
-from edgefel.files.read import reason
-from edgefel.files.remote import joined, open_binary, read_binary
+from edgefel.files.read import open_binary, read_regular, reason
+from edgefel.files.remote import joined
 from edgefel.runtime.bulk.parquet_files import parquet_images
 from edgefel.runtime.bulk.plan import Part
 from edgefel.runtime.stream.sources import NO_PIXELS, SourceImage, open_source
@@ -78,7 +78,7 @@ class PartReader:
 
 def _read(place: str, name: str) -> bytes | UnreadableImageError:
     try:
-        return read_binary(place, MOST_BYTES)
+        return read_regular(place, MOST_BYTES)
     except OSError as error:
         return UnreadableImageError(Path(name), f"cannot be read ({reason(error)})")
     except ValueError:  # a NUL in a listed name

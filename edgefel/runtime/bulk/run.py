@@ -22,12 +22,12 @@ from edgefel.files.resumable import (
     JournalFile,
     check_outside,
     discard,
-    full_disk,
+    kept_when_full,
     partial_folder,
     put_in_place,
     sweep_finished,
 )
-from edgefel.files.write import DISK_FULL, atomic_file, check_free, json_text, write_json
+from edgefel.files.write import atomic_file, check_free, json_text, write_json
 from edgefel.runtime.bulk.plan import LabelPlan, Part
 from edgefel.runtime.bulk.table import Counts
 from edgefel.runtime.bulk.work import LabelledPart, Labeller, Network
@@ -82,7 +82,7 @@ def label(
         discard(work)
     data = {"source": plan.source, "parts": len(plan.parts), "sha256": plan.digest}
     key = {"options": network.described(), "data": data}
-    try:
+    with kept_when_full(work):
         (work / _LABELS).mkdir(parents=True, exist_ok=True)
         with JournalFile.open(work / JOURNAL, _FORM, _VERSION, key) as journal, one_opencv_thread():
             done = _done(journal, work / _LABELS, len(plan.parts))
@@ -95,10 +95,6 @@ def label(
             write_json(work / _LABELS / REPORT_NAME, report)
             put_in_place(work, _LABELS, output)
             shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise full_disk(work, error) from None
     return report
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from edgefel.runtime.bulk.parquet_files import pyarrow
+from edgefel.data.readers.parquet import pyarrow
 from edgefel.runtime.quality import Quality
 from edgefel.runtime.results import Faces, flat_row
 

@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
+from edgefel.data.readers.parquet import pyarrow
 from edgefel.errors import EdgefelError
 from edgefel.files.write import sha256
-from edgefel.runtime.bulk.parquet_files import pyarrow
 from edgefel.runtime.bulk.plan import Part
 from edgefel.runtime.bulk.reading import PartReader
 from edgefel.runtime.bulk.table import Counts, as_parquet, rows_of, schema

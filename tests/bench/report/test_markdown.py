@@ -17,6 +17,8 @@ def test_markdown_is_a_table_for_each_device():
     assert "Run arbex int8 in openvino with 2 threads: 29.5 ms an image" in text
     assert "| **arbex** | **int8** | **openvino** |" in text
     assert "#### Roofline: a bound, not a measurement" in text
+    assert "#### Profile by groups of operators" in text
+    assert "products (ms)" in text
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1

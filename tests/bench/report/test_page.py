@@ -76,6 +76,7 @@ def test_every_part_is_there(report: Path):
         "Recall by class",
         "Training",
         "Data path",
+        "Profile",
         "Experiments",
         "Roofline",
         "Environment",
@@ -84,7 +85,7 @@ def test_every_part_is_there(report: Path):
     assert text.count("A bound, not a measurement.") == 2
     assert "openvino 48.5 %" in text  # share of the bound
     assert "1 older one not" in text
-    assert "results.jsonl, line 71: not a line of JSON" in text
+    assert "results.jsonl, line 75: not a line of JSON" in text
     assert "edgefel bench throughput -o results.jsonl" in text
     assert text.count('<tr class="best">') == 2
 

@@ -29,7 +29,7 @@ def test_a_page_and_markdown_beside_it(results, tmp_path):
     page, text = tmp_path / "new" / "report.html", tmp_path / "report.md"
     found = bench("report", results, "-o", page, "--markdown", text)
     assert found.exit_code == 0, found.output
-    assert found.stdout.splitlines() == [f"{page}: 35 rows of 1 device", f"{text}: 35 rows of 1 device"]
+    assert found.stdout.splitlines() == [f"{page}: 37 rows of 1 device", f"{text}: 37 rows of 1 device"]
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert text.read_text(encoding="utf-8").startswith("### Intel")
     assert bench("report", results, "-o", tmp_path / "alone.md").exit_code == 0

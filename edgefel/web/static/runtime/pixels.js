@@ -29,6 +29,45 @@ export function crop(source, x, y, side) {
   return result;
 }
 
+// Means of areas in integers, halves rounded up, as _area_mean of edgefel/data/preprocessing.py.
+export function areaMean(source, width, height) {
+  const columns = overlaps(source.width, width), rows = overlaps(source.height, height);
+  const whole = source.width * source.height;
+  const result = image(width, height), line = new Float64Array(3 * width), sum = new Float64Array(3 * width);
+  rows.forEach((down, y) => {
+    sum.fill(0);
+    for (const [row, tall] of down) {
+      line.fill(0);
+      columns.forEach((across, x) => {
+        for (const [column, wide] of across) {
+          const at = 4 * (row * source.width + column);
+          line[3 * x] += source.data[at] * wide;
+          line[3 * x + 1] += source.data[at + 1] * wide;
+          line[3 * x + 2] += source.data[at + 2] * wide;
+        }
+      });
+      for (let at = 0; at < line.length; at++) sum[at] += line[at] * tall;
+    }
+    for (let x = 0, at = 4 * y * width, from = 0; x < width; x++, at += 4) {
+      for (let channel = 0; channel < 3; channel++, from++) {
+        result.data[at + channel] = Math.floor(sum[from] / whole + 0.5);
+      }
+    }
+  });
+  return result;
+}
+
+// For each output, the pixels that it covers: [pixel, how much of it in units of 1 / size].
+function overlaps(length, size) {
+  return Array.from({ length: size }, (_, target) => {
+    const start = target * length, end = start + length, found = [];
+    for (let pixel = Math.floor(start / size); pixel * size < end; pixel++) {
+      found.push([pixel, Math.min(end, (pixel + 1) * size) - Math.max(start, pixel * size)]);
+    }
+    return found;
+  });
+}
+
 // cv2.INTER_AREA where both sides shrink. scale: pixels of the source for each of the result, across and down.
 export function resizeArea(source, width, height, scaleX = source.width / width, scaleY = source.height / height) {
   const across = round(scaleX), down = round(scaleY);

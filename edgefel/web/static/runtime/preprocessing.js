@@ -1,6 +1,6 @@
 // From a face crop to the network's input, as edgefel/data/preprocessing.py. `contract`: its `Preprocessing.to_dict()`.
 
-import { grey, resizeAntialiased, resizeArea, resizeLinear } from "./pixels.js";
+import { areaMean, grey, resizeAntialiased, resizeLinear } from "./pixels.js";
 
 // An image of any size -> [resize, resize].
 export function resizeImage(crop, contract) {
@@ -13,10 +13,10 @@ export function resizeImage(crop, contract) {
 
 function resize(crop, { resize: side, detail = null, resample = "area" }) {
   if (crop.width === side && crop.height === side && detail === null) return crop;
-  if (detail !== null && Math.min(crop.width, crop.height) > detail) crop = resizeArea(crop, detail, detail);
+  if (detail !== null && Math.min(crop.width, crop.height) > detail) crop = areaMean(crop, detail, detail);
   if (resample === "antialias") return resizeAntialiased(crop, side, side);
   const shrinks = crop.width > side && crop.height > side;
-  return shrinks && resample === "area" ? resizeArea(crop, side, side) : resizeLinear(crop, side, side);
+  return shrinks && resample === "area" ? areaMean(crop, side, side) : resizeLinear(crop, side, side);
 }
 
 export const outputSize = ({ crop, stride }) => crop / stride;
