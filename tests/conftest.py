@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import importlib.metadata
@@ -83,6 +84,16 @@ def _backends_in_order() -> Iterator[None]:
     if list(BACKENDS) != list(before):
         BACKENDS.clear()
         BACKENDS.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_is_quicker() -> Iterator[None]:
+    """`bench ... --quick` times everything for seconds; what it does is the same in a moment."""
+    from edgefel.bench import timer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timer, "QUICK", dataclasses.replace(timer.QUICK, settle_seconds=0.05, seconds=0.05))
+        yield
 
 
 @pytest.fixture
