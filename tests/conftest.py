@@ -88,11 +88,14 @@ def _backends_in_order() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_is_quicker() -> Iterator[None]:
-    """`bench ... --quick` times everything for seconds; what it does is the same in a moment."""
-    from edgefel.bench import timer
+    """`bench ... --quick`, and `doctor` by `bench pick`, time each candidate for seconds; a moment does as much here."""
+    from edgefel.bench import pick, timer
 
+    brief = dataclasses.replace(timer.QUICK, settle_seconds=0.05, seconds=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timer, "QUICK", dataclasses.replace(timer.QUICK, settle_seconds=0.05, seconds=0.05))
+        patch.setattr(timer, "QUICK", brief)
+        threads, _, *rest = pick.pick.__defaults__
+        patch.setattr(pick.pick, "__defaults__", (threads, brief, *rest))
         yield
 
 
