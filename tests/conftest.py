@@ -88,7 +88,7 @@ def _backends_in_order() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_is_quicker() -> Iterator[None]:
-    """`bench ... --quick`, and `doctor` by `bench pick`, time each candidate for seconds; a moment does as much here."""
+    """`bench --quick`, and `doctor` by `bench pick`, time each candidate for seconds; a moment does as much here."""
     from edgefel.bench import pick, timer
 
     brief = dataclasses.replace(timer.QUICK, settle_seconds=0.05, seconds=0.05)
@@ -137,6 +137,30 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     trace = functools.wraps(tracing._trace)(functools.partial(traced, tracing._trace, folder=folder))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracing, "_trace", trace)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interpreter_patches_once() -> Iterator[None]:
+    """Triton's interpreter replaces what `triton.language` has before each launch, and again for every call of a device
+    function, where all of it is replaced already: a third of a kernel's time."""
+    if os.environ.get("TRITON_INTERPRET") != "1" or importlib.util.find_spec("triton") is None:
+        yield
+        return
+    from triton import language
+    from triton.runtime import interpreter
+
+    replace = interpreter._patch_lang
+
+    def replace_once(function: Any) -> Any:
+        values = function.__globals__.values()
+        used = [module for module in (language, language.core) if any(value is module for value in values)]
+        if not used or any(language.core.is_builtin(module.load) for module in used):
+            return replace(function)
+        return interpreter._LangPatchScope()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang", replace_once)
         yield
 
 
