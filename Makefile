@@ -12,6 +12,9 @@ help:  ## list the targets
 demo: $(STAMP)  ## the whole way once on the CPU: faces, training, export, engines, a labelled photograph
 	$(BIN)/edgefel demo -o demo
 
+# the tests start hundreds of processes: what they import is compiled once, whatever the caller's settings
+unexport PYTHONDONTWRITEBYTECODE
+
 # a file's tests share models and graphs that take long to make: each file goes to one process
 # the order is that of tests/conftest.py, not by the number of tests in a file
 # a process that dies ends the run: pytest-xdist would wait for its tests for ever (loadfile does not give them out again)

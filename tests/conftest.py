@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -86,6 +86,19 @@ def _backends_in_order() -> Iterator[None]:
         BACKENDS.update(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_is_quicker() -> Iterator[None]:
+    """`bench --quick`, and `doctor` by `bench pick`, time each candidate for seconds; a moment does as much here."""
+    from edgefel.bench import pick, timer
+
+    brief = dataclasses.replace(timer.QUICK, settle_seconds=0.05, seconds=0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timer, "QUICK", brief)
+        threads, _, *rest = pick.pick.__defaults__
+        patch.setattr(pick.pick, "__defaults__", (threads, brief, *rest))
+        yield
+
+
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small bundle, with a model card, in the place of the network that comes with edgefel; no copy is cached."""
@@ -110,40 +123,44 @@ def none_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same network is traced once per run, not once per test and process: it takes most of an export's time.
-    Processes that need the same trace wait for the one that makes it."""
+    """The same network is traced once per run, not once per test and process: see `traced`."""
     if importlib.util.find_spec("torch") is None:
         yield
         return
-    import fcntl
-
-    import onnx
+    from traced import traced
 
     from edgefel.export.onnx import trace as tracing
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if workers else base) / "traced"
     folder.mkdir(exist_ok=True)
-    trace = tracing._trace
+    trace = functools.wraps(tracing._trace)(functools.partial(traced, tracing._trace, folder=folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracing, "_trace", trace)
+        yield
 
-    @functools.wraps(trace)
-    def traced(model: Any, size: int, opset: int) -> onnx.ModelProto:
-        key = hashlib.sha256(f"{model} {size} {opset}".encode())
-        for name, tensor in sorted(model.state_dict().items()):
-            key.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        path = folder / f"{key.hexdigest()}.onnx"
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.is_file():
-                return onnx.load(path)
-            graph = trace(model, size, opset)
-            temporary = path.with_suffix(".part")
-            temporary.write_bytes(graph.SerializeToString())
-            temporary.rename(path)
-            return graph
+
+@pytest.fixture(scope="session", autouse=True)
+def _interpreter_patches_once() -> Iterator[None]:
+    """Triton's interpreter replaces what `triton.language` has before each launch, and again for every call of a device
+    function, where all of it is replaced already: a third of a kernel's time."""
+    if os.environ.get("TRITON_INTERPRET") != "1" or importlib.util.find_spec("triton") is None:
+        yield
+        return
+    from triton import language
+    from triton.runtime import interpreter
+
+    replace = interpreter._patch_lang
+
+    def replace_once(function: Any) -> Any:
+        values = function.__globals__.values()
+        used = [module for module in (language, language.core) if any(value is module for value in values)]
+        if not used or any(language.core.is_builtin(module.load) for module in used):
+            return replace(function)
+        return interpreter._LangPatchScope()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracing, "_trace", traced)
+        patch.setattr(interpreter, "_patch_lang", replace_once)
         yield
 
 

@@ -25,10 +25,13 @@ NANO = ROOT / "tests" / "bundles" / "nano-synthetic"
 # one process runs them all: importing takes longer than working. {}: a folder of the test
 RUN = """
 import json, sys
+from edgefel.bench import timer
+from edgefel.bench.pick import pick
 from edgefel.bench.roofline.cpu import measure_cpu
-from edgefel.bench.timer import TimingPlan
 from edgefel.cli.main import main
-measure_cpu.__defaults__ = TimingPlan(warmup=1, settle_seconds=0, min_runs=1, seconds=0.01), 1 << 20
+timer.QUICK = timer.TimingPlan(warmup=1, settle_seconds=0, min_runs=1, seconds=0.01)
+measure_cpu.__defaults__ = timer.QUICK, 1 << 20
+pick.__defaults__ = None, timer.QUICK, *pick.__defaults__[2:]
 for arguments in json.loads(sys.argv[1]):
     try:
         main(arguments)
@@ -104,7 +107,7 @@ WITH_TORCH = [
     f"bench data --data {{}}/faces --model arbex-nano --quick --workers 1 {' '.join(BRIEF)} --stages decode",
     "bench roofline {}/bundle --device cpu --threads 1",
     "bench profile {}/bundle --count --backend onnxruntime",
-    "bench quantizers {}/run --data {}/faces --tool edgefel --images 7 --per-class 2 -o {}/quantizers.jsonl",
+    "bench quantizers {}/bundle --data {}/faces --tool edgefel --images 7 --per-class 2 --quick -o {}/quantizers.jsonl",
     "ablate head --dry-run --data {}/faces -o {}/ablation",
     "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",
 ]

@@ -105,7 +105,8 @@ def test_means_of_areas_are_those_of_integers_with_halves_up(size, taller, wider
     image = (original(height, width).astype(int) % levels).astype(
         np.uint8
     )  # of few levels: many means are halves
-    sums = np.einsum("ip,pqc,jq->ijc", overlaps(height, size), image.astype(np.int64), overlaps(width, size))
+    covered = overlaps(height, size), image.astype(np.float64), overlaps(width, size)
+    sums = np.einsum("ip,pqc,jq->ijc", *covered, optimize=True)
     expected = ((2 * sums + height * width) // (2 * height * width)).astype(np.uint8)
     preprocessing = Preprocessing(size, size)
     if to_detail:

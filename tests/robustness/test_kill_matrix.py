@@ -23,6 +23,6 @@ def test_killed_commands_lose_nothing(name, tmp_path):
     matrix = Matrix(tmp_path)
     matrix.prepare([name])
     # fewer images than the tool writes are still enough to be killed among
-    case = replace(CASES[name], command=CASES[name].command.replace("--count 400", "--count 200"))
+    case = replace(CASES[name], command=CASES[name].command.replace("--count 400", "--count 100"))
     for row in matrix.kill(case, KILLS)["kills"]:
         assert not row["problems"], row

@@ -120,8 +120,8 @@ def test_help_has_examples(command):
 
 def test_how_long():
     assert (make_plan(False, None, None).min_runs, make_plan(True, None, None).min_runs) == (50, 8)
-    brief, long = make_plan(True, 3, 0.5), make_plan(True, 3, 50)
-    assert (brief.seconds, brief.settle_seconds) == (0.5, 0.5)
+    brief, long = make_plan(True, 3, 0.01), make_plan(True, 3, 50)
+    assert (brief.seconds, brief.settle_seconds) == (0.01, 0.01)
     assert (long.seconds, long.settle_seconds) == (50, make_plan(True, 3).settle_seconds)
 
 

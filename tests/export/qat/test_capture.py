@@ -69,6 +69,16 @@ def exported(family: str):
     )
 
 
+def copied(captured: Captured) -> Captured:
+    """Its graph once more, to put quantizers into: capturing it again takes seconds."""
+    own = copy.copy(captured)
+    own.module = torch.fx.GraphModule(captured.module, copy.deepcopy(captured.graph))
+    own.graph = own.module.graph
+    nodes = {node.name: node for node in own.graph.nodes}
+    own.layers = {name: nodes[node.name] for name, node in captured.layers.items()}
+    return own
+
+
 @functools.cache
 def both(family: str, precision: str):
     """PyTorch's graph with fake quantizers, the sites, and the INT8 graph with its placement."""
@@ -76,8 +86,7 @@ def both(family: str, precision: str):
     placement = place(graph, POLICIES[precision])
     scales = activation_scales(collect_activations(graph, placement.activations, [batch]), "mse")
     sites = activation_sites(graph, placement)
-    own = Captured(captured.model)
-    own.absorb_batch_norms()
+    own = copied(captured)
     vector = Scales(torch.tensor([float(scales[name]) for name in sites]), learn=False)
     return own.quantize(sites, vector), sites, quantize(graph, placement, scales), placement
 
