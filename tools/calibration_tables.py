@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from markdown_tables import Values, grid, paragraphs, table, text
+from functools import partial
+
+from markdown_tables import Cell, Values, grid, paragraphs, table, text
 
 from edgefel.text import counted
 
 EARLIER = "Made by an earlier version, with symmetric ranges in {}. "
+# of a comparison: title, and the factor for its unit
+MEASURES = {
+    "macro_f1": ("macro F1, %", 100),
+    "accuracy": ("accuracy, %", 100),
+    "tail_accuracy": ("accuracy of the rarest third, %", 100),
+    "agreement": ("agrees with FP32, %", 100),
+    "sqnr_db": ("SQNR, dB", 1),
+}
 
 
 @table("calibration", "calibration.json")
@@ -87,12 +97,30 @@ def comparison(document: Values) -> str:
     return paragraphs(*_compared(document, "held-out synthetic faces"), figure, _made_by(document))
 
 
+@table("comparison-fer-plus", "calibration-comparison-fer-plus.json")
+def comparison_fer_plus(document: Values) -> str:
+    columns: dict[str, Cell] = {"images per class": "{per_class}", "calibrated on": "{strategy}"}
+    for name, (title, unit) in MEASURES.items():
+        columns[title] = partial(_with_interval, name, unit)
+    means = grid(document["summaries"], columns, (1,))
+    return paragraphs(*_compared(document, "images of FER+ test"), means, _made_by(document))
+
+
 def _compared(document: Values, judged_on: str) -> tuple[str, list[str]]:
     """On what, and the verdicts."""
     form = "On a trained `{source[model]}`, ranges by `{options[method]}`, {options[seeds]} seeds, imbalance "
     images = sum(document["held_out"]["counts"].values())
     said = f"{text(form, document)}{document['options']['imbalance']:g}, {images} {judged_on}:"
     return said, [f"- {told}" for told in document["verdicts"]]
+
+
+def _with_interval(name: str, unit: float, row: Values) -> str:
+    """Nothing for FP32's agreement and SQNR with itself."""
+    if row["per_class"] is None and name in ("agreement", "sqnr_db"):
+        return ""
+    return "{value:.1f} [{low:.1f}, {high:.1f}]".format(
+        **{end: unit * row["measures"][name][end] for end in ("value", "low", "high")}
+    )
 
 
 def _made_by(document: Values) -> str:

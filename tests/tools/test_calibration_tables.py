@@ -27,3 +27,16 @@ def test_a_comparison_says_what_was_compared():
 def test_rows_of_an_earlier_version_are_named(design):
     said = calibration_tables.comparison(COMPARISON | {"design": design})
     assert ("symmetric ranges" in said) == (not design)
+
+
+def test_means_of_every_set_with_intervals():
+    interval = {"value": 0.5, "low": 0.25, "high": 0.751}
+    measures = dict.fromkeys(calibration_tables.MEASURES, interval) | {
+        "sqnr_db": {"value": 30.04, "low": 29.0, "high": 31.0}
+    }
+    sets = [{"strategy": "fp32", "per_class": None}, {"strategy": "balanced", "per_class": 8}]
+    document = COMPARISON | {"summaries": [one | {"measures": measures} for one in sets]}
+    fp32, balanced = calibration_tables.comparison_fer_plus(document).splitlines()[-4:-2]
+    same = "| 50.0 [25.0, 75.1] " * 3
+    assert fp32 == f"|  | fp32 {same}|  |  |"
+    assert balanced == f"| 8 | balanced {same}| 50.0 [25.0, 75.1] | 30.0 [29.0, 31.0] |"
