@@ -245,12 +245,12 @@ class _Export:
             attended=attended,
         )
 
-    def _choose(self, model: onnx.ModelProto, ranges: Ranges, build: Build) -> Mapping[str, str]:
+    def _choose(self, model: onnx.ModelProto, layers: Sequence[str], build: Build) -> Mapping[str, str]:
         """The layers that stay in float, found on images that the final comparison does not see."""
         compared = self._load(self.searched)
         gate = Gate(self.checkpoint, compared, self.limits, seed=self.options.seed)
         drop = self.options.max_drop
-        self.search = find_mix(model, ranges.scales, build, gate, self.preprocessing, drop, self.progress)
+        self.search = find_mix(model, layers, build, gate, self.preprocessing, drop, self.progress)
         return self.search.keep_float
 
     def _search_entry(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import aarch64_rows  # noqa: F401  registers its table
 import bench_tables  # noqa: F401  registers its tables
+import calibration_tables  # noqa: F401
 import click
 import cluster_tables  # noqa: F401  registers its tables
 import cv2
@@ -87,6 +88,7 @@ def take_mixed(bundle: Path) -> None:
     document = read_json(bundle / "layers.json")
     kept = {key: document[key] for key in ("max_drop", "images", "int8_share_of_macs", "trials")}
     kept["layers"] = len(document["layers"])
+    kept["ranked_in"] = sorted({layer["precision"] for layer in document["layers"]})
     files = {"mixed": file_rows(bundle), "all_int8": file_rows(FOLDER)}
     write_json(RESULTS / "mixed-fer-plus.json", {"command": "; ".join(MIXED), **kept, **files})
 

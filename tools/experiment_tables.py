@@ -1,4 +1,4 @@
-"""Tables of README.md and of experiments, models, kernels, quantization, calibration and graph in docs."""
+"""Tables of README.md and of experiments, models, kernels, quantization, framing and graph in docs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from edgefel.bench.experiments.ablation.report import markdown
 from edgefel.bench.experiments.ablation.study import about
 from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
-from edgefel.text import counted
 
 RENDERED, FER_PLUS = "", "FER+"
 ROWS = {RENDERED: "ablations.jsonl", FER_PLUS: "ablations-fer-plus.jsonl"}  # in RESULTS, by the faces
@@ -63,16 +62,6 @@ def compiled(document: Values) -> str:
         f"Bytes of stack, local memory and spills, all kernels and targets together: {spilled}. "
         f"Most shared memory on sm_87: {shared / 1024:.1f} KiB. Triton {document['versions']['triton']}.",
     )
-
-
-@table("calibration", "calibration.json")
-def calibration(row: Values) -> str:
-    form = (
-        "Calibrating `{model}` on {images} images takes {seconds:.0f} s and {peak_mb:.0f} MB at most, with {tensors} "
-        "activations of {activation_bytes_per_image!M:.0f} MB per image ({workers} threads, {machine[cores]} cores of "
-        "an {machine[cpu]}; {made_by})."
-    )
-    return text(form, row)
 
 
 @table("asymmetric", "int8-asymmetric.json")
@@ -129,67 +118,6 @@ def int8_overflow(document: Values) -> str:
     return paragraphs(grid(document["rows"], columns, (0,)), text(told, document))
 
 
-@table("trained-int8", "int8-nano.json")
-def trained_int8(document: Values) -> str:
-    """Both exports of the trained network, and the broken one."""
-    mixed, broken = document["mixed"], document["broken"]
-    rows = [{**row, "export": "every layer INT8"} for row in document["all_int8"]["files"]]
-    rows = [{**row, "export": ""} if row["precision"] in ("fp32", "fp16") else row for row in rows]
-    rows += [{**row, "export": "`--auto`"} for row in mixed["files"] if "int8" in row["precision"]]
-    columns = {
-        "export": "{export}",
-        "file": "{file}",
-        "MB": "{bytes!M:.2f}",
-        "agreement": "{agreement:.2%}",
-        "SQNR dB": "{logits_sqnr_db:.1f}",
-        "KL, nats": "{kl_mean:.1e}",
-        "accuracy": "{accuracy:.1%}",
-        "worst class, points": "{worst_class} {worst_recall_change:+.1f} "
-        "[{worst_recall_interval[0]:+.1f}, {worst_recall_interval[1]:+.1f}]",
-        "verdict": "{verdict}",
-    }
-    kept, (first, second, *_) = mixed["kept_float"], broken["costliest_layers"]
-    listed = f" ({', '.join(f'`{name}`' for name in kept)})" if kept else ""
-    return paragraphs(
-        f"A trained `arbex-nano` on {mixed['files'][0]['images']} faces of people that neither training, calibration "
-        "nor the search saw:",
-        grid(rows, columns, (0, 1, 8), gap=""),
-        f"PyTorch's own accuracy is {mixed['files'][0]['accuracy_reference']:.1%}. Ranges from "
-        f"{document['calibration']['per_class']} images of each class, `{document['calibration']['method']}`. "
-        f"`--auto --max-drop {document['search']['max_drop']}`, on {document['search']['images']} other faces, kept "
-        f"{len(kept)} of {mixed['layers']} layers in float{listed} after "
-        f"{counted(mixed['mixes_tried'], 'mix', 'mixes')}; {mixed['int8_share_of_macs']:.1%} of the MACs are INT8.",
-        f"A scale that is wrong by {broken['scale_times']}, of the input of `{broken['layer']}` alone: verdict "
-        f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "
-        f"`{first['node']}` first with {first['kl']:.1e} nats, before `{second['node']}` with {second['kl']:.1e}.",
-        "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
-        f"{document['made_by']}.",
-    )
-
-
-@table("mixed-fer-plus", "mixed-fer-plus.json")
-def mixed_fer_plus(document: Values) -> str:
-    """The mix found for the shipped network, in one paragraph."""
-    trials = document["trials"]
-    kept, first = trials[-1]["kept"], trials[0]["verdict"]["reasons"]
-
-    def told(files: list[Values]) -> str:
-        rows = [file for file in files if "int8" in file["precision"]]
-        form = "{precision} {agreement:.1%} of the labels, accuracy {accuracy:.1%}, macro F1 {macro_f1:.3f}"
-        return "; ".join(text(form, row) for row in rows)
-
-    reference = document["mixed"][0]
-    return (
-        f"The shipped network on FER+: `--auto --max-drop {document['max_drop']}`, on {document['images']} images of "
-        f"val, kept {len(kept)} of {document['layers']} layers in float (`{'`, `'.join(kept)}`; "
-        f"{document['int8_share_of_macs']:.1%} of the MACs are INT8) after {counted(len(trials), 'mix', 'mixes')}; "
-        f"every layer in INT8 was refused there: {first[0]}. On {reference['images']} images of test, where FP32 has "
-        f"accuracy {reference['accuracy_reference']:.1%} and macro F1 {reference['macro_f1_reference']:.3f}, the files "
-        f"agree with it in: {told(document['mixed'])}. With every layer in INT8: {told(document['all_int8'])}. "
-        f"{document['made_by']}."
-    )
-
-
 @table("qat", "qat.json")
 def qat(document: Values) -> str:
     """INT8 files before and after training, and what changed, with intervals."""
@@ -231,18 +159,6 @@ def speed(document: Values) -> str:
         "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. {made_by}."
     )
     return paragraphs(grid(document["rows"], columns, gap=""), text(caption, document))
-
-
-@table("comparison", "calibration-comparison.json")
-def comparison(document: Values) -> str:
-    form = "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, "
-    images = sum(document["held_out"]["counts"].values())
-    return paragraphs(
-        f"{text(form, document)}{images} held-out synthetic faces:",
-        [f"- {sentence}" for sentence in document["verdicts"]],
-        "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
-        f"{document['made_by']}.",
-    )
 
 
 @table("surgery", "surgery.json")

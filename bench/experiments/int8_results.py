@@ -18,6 +18,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,21 @@ import numpy as np
 import onnx
 
 from edgefel.bench.command import run_bench
-from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.collect import activation_ends, activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.images import draw_evenly, load_images
-from edgefel.calib.placement import ONNXRUNTIME, place
-from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.sampling import balanced_samples
 from edgefel.calib.thresholds import DEFAULT_METHOD
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
-from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.parity.check import check_bundle
 from edgefel.export.parity.gate import Gate, onnx_outputs
 from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
-from edgefel.export.precision.sensitivity import rank_layers
+from edgefel.export.precision.precisions import Build, Ranges, make_graphs
+from edgefel.export.precision.sensitivity import LayerCost, rank_layers
 from edgefel.export.record import tool_versions
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.progress import Progress
@@ -78,28 +77,38 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
     """Verdict and ranking where the scale of one layer's input is wrong by BROKEN_BY."""
     checkpoint = load_checkpoint(str(run))
     own = Preprocessing.from_dict(checkpoint.preprocessing)
-    graph, _ = spread_prelu(export_onnx(checkpoint.model))
-    placement = place(graph, ONNXRUNTIME)
     train, held_out = open_dataset(faces, "train"), open_dataset(faces, "test")
     chosen = balanced_samples(train, PER_CLASS, 32, 0)
     reader = CalibrationReader(train, chosen.indices, own)
-    scales = activation_scales(collect_activations(graph, placement.activations, reader), DEFAULT_METHOD)
-    tensor = GraphIndex(graph.graph).nodes[BROKEN_LAYER].input[0]
-    broken = {**scales, tensor: np.float32(scales[tensor] * BROKEN_BY)}
     indices = draw_evenly(held_out, range(len(held_out)), 700, 0)
     images = load_images(held_out, indices, checkpoint.labels, own, str(faces), labelled=True)
-    int8 = serialize(quantize(graph, placement, broken))
-    parity = Gate(checkpoint, images).judge(int8, "int8", own)
     few = images.spread(RANKING_IMAGES)
+    ranking: list[LayerCost] = []
+
+    def calibrate(form: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
+        found = collect_activations(form, activations, reader)
+        scales, ends = activation_scales(found, DEFAULT_METHOD), activation_ends(found, DEFAULT_METHOD)
+        tensor = GraphIndex(form.graph).nodes[BROKEN_LAYER].input[0]
+        low, high = ends[tensor]
+        scales[tensor] *= np.float32(BROKEN_BY)
+        ends[tensor] = BROKEN_BY * low, BROKEN_BY * high
+        return Ranges(scales, {}, ends=ends)
 
     def outputs(model: onnx.ModelProto) -> Any:
         return onnx_outputs(serialize(model), few.batches(own))
 
-    ranking = rank_layers(graph, ONNXRUNTIME, broken, outputs, few.targets)
+    def choose(form: onnx.ModelProto, layers: Sequence[str], build: Build) -> dict[str, str]:
+        ranking.extend(rank_layers(form, layers, build, outputs, few.targets))
+        return {}
+
+    graph = export_onnx(checkpoint.model)
+    made = make_graphs(graph, ("int8",), anchors=None, calibrate=calibrate, choose=choose)["int8"]
+    parity = Gate(checkpoint, images).judge(serialize(made.model), "int8", own)
     return {
         "layer": BROKEN_LAYER,
         "scale_times": BROKEN_BY,
         "images": parity.images,
+        "activations": made.builder["activations"],
         "verdict": parity.verdict,
         "reasons": list(parity.reasons),
         "agreement": parity.top1_agreement,

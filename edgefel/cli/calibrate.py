@@ -214,7 +214,6 @@ def _compare(
     from edgefel.data.open import open_dataset
     from edgefel.data.preprocessing import Preprocessing
     from edgefel.export.bundle import tool_versions
-    from edgefel.export.onnx.passes import spread_prelu
     from edgefel.export.onnx.trace import export_onnx
     from edgefel.files.write import check_free, sha256
     from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint
@@ -228,8 +227,7 @@ def _compare(
     warn(*plan.matched.notes())
     with Bars() as progress:
         progress.start("trace and simplify")
-        # the same graph as for the INT8 file for ONNX Runtime
-        graph, _ = spread_prelu(export_onnx(loaded.model, input_size=preprocessing.output_size))
+        graph = export_onnx(loaded.model, input_size=preprocessing.output_size)
         comparison = compare_strategies(graph, preprocessing, plan, progress)
     source = {"checkpoint": loaded.path.name, "sha256": sha256(loaded.path / WEIGHTS_FILE)}
     source |= {"model": loaded.config.name, "data": data.name}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
-from edgefel.calib.placement import ONNXRUNTIME, PlacementPolicy
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import serialize
@@ -34,20 +32,19 @@ _INT8, _FLOAT = "#4477aa", "#cc6677"
 
 def find_mix(
     model: onnx.ModelProto,
-    scales: Mapping[str, np.float32],
+    layers: Sequence[str],
     build: Build,
     gate: Gate,
     preprocessing: Preprocessing,
     max_drop: float = DEFAULT_MAX_DROP,
     progress: Progress = SILENT,
-    policy: PlacementPolicy = ONNXRUNTIME,
 ) -> SearchResult:
     """The layers that stay in float, found on the gate's images.
 
-    model: in float, as the file that `policy` quantizes starts from; layers are ranked in that form. gate: on
-    labelled images that neither calibration nor the final comparison sees, with silent progress. A mix passes when
-    every graph that `build` makes of it is within the gate's limits and its macro recall (the mean of the
-    classes' recall) is at most `max_drop` points below PyTorch's.
+    model: in float. layers: of it, those that can be INT8; they are ranked and judged in the graphs that `build`
+    makes, which are the ones that are written. gate: on labelled images that neither calibration nor the final
+    comparison sees, with silent progress. A mix passes when every graph that `build` makes of it is within the gate's
+    limits and its macro recall (the mean of the classes' recall) is at most `max_drop` points below PyTorch's.
 
     Raises EdgefelError if the images have no labels to go by, or no mix passes.
     """
@@ -65,7 +62,7 @@ def find_mix(
             max_drop,
         )
 
-    ranking = rank_layers(model, policy, scales, run, few.targets, progress)
+    ranking = rank_layers(model, layers, build, run, few.targets, progress)
     return search(ranking, judge, progress)
 
 

@@ -57,18 +57,18 @@ def make_graphs(
     *,
     anchors: npt.NDArray[np.float32] | None,
     calibrate: Callable[..., Ranges],
-    choose: Callable[[onnx.ModelProto, Ranges, Build], Mapping[str, str]] | None = None,
+    choose: Callable[[onnx.ModelProto, Sequence[str], Build], Mapping[str, str]] | None = None,
     attended: onnx.ModelProto | None = None,
 ) -> dict[str, PrecisionGraph]:
     """The graphs of the precisions, checked, in their order.
 
     graph: FP32, not changed. anchors: of the head, which stay FP32 in FP16 graphs. calibrate: graph, activations
     -> their ranges; called once for INT8, with what all files need, and once for FP8 with "minmax" as a third
-    argument, which are FP8's ranges whatever INT8's are. choose: which layers
-    stay in float although they could be INT8, and why; given the float graph that is quantized for ONNX Runtime,
-    the ranges, and how the INT8 graphs are made. attended: the graph with attention as one operator, from which all
-    but the INT8 graph for ONNX Runtime are then made. That one gets the operator after its Q/DQ nodes, which keep away
-    from attention: version 1.31 cannot load those that would be placed around the operator.
+    argument, which are FP8's ranges whatever INT8's are. choose: which layers stay in float although they could be
+    INT8, and why; given the float graph, the layers that could be, and how the INT8 graphs are made. attended: the
+    graph with attention as one operator, from which all but the INT8 graph for ONNX Runtime are then made. That one
+    gets the operator after its Q/DQ nodes, which keep away from attention: version 1.31 cannot load those that would be
+    placed around the operator.
 
     FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have; in INT8 of batch
     norms, too.
@@ -84,7 +84,8 @@ def make_graphs(
     quantized = [name for name in precisions if name in POLICIES]
     if quantized:
         placements = {name: place(bases[name], POLICIES[name]) for name in quantized}
-        # both forms have the same activations under the same names
+        # both forms have the same layers and activations under the same names
+        layers = placements[quantized[0]].nodes
         needed = dict.fromkeys(t for placement in placements.values() for t in placement.activations)
         ranges = calibrate(spread, list(needed))
 
@@ -97,7 +98,7 @@ def make_graphs(
         def models(keep_float: Mapping[str, str]) -> dict[str, onnx.ModelProto]:
             return {name: one.model for name, one in build(keep_float).items()}
 
-        made |= build({} if choose is None else choose(spread, ranges, models))
+        made |= build({} if choose is None else choose(spread, layers, models))
         # what calibration warns of is said once, not for every precision that it serves
         first = made[quantized[0]]
         made[quantized[0]] = dataclasses.replace(first, warnings=(*ranges.warnings, *first.warnings))

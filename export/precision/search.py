@@ -145,7 +145,7 @@ class _Search:
     def _decide(
         self, rank: int, cost: LayerCost, suspected: bool, kept: bool, failed: MixVerdict | None
     ) -> Decision:
-        alone = f"alone it costs {cost.kl:.2g} nats"
+        alone = f"alone it costs {cost.kl:.2g} nats in {cost.precision}"
         if cost.recall_loss is not None:
             alone += f" and at most {cost.recall_loss:.1f} points of a class's recall"
         if not suspected:

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from edgefel.bench.experiments.calibration.intervals import FileOutcome, HeldOut, Interval, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
 from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
-from edgefel.calib.collect import activation_scales, collect_activations
-from edgefel.calib.placement import ONNXRUNTIME, place
-from edgefel.calib.quantize import quantize
+from edgefel.calib.collect import activation_ends, activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader, readable
 from edgefel.calib.sampling import (
     DEFAULT_GROUP_CAP,
@@ -30,11 +28,13 @@ from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import onnx_outputs
+from edgefel.export.precision.precisions import Ranges, make_graphs
 from edgefel.progress import SILENT, Progress
 
 BALANCED, RANDOM, MOST_FREQUENT = STRATEGIES = ("balanced", "random", "most-frequent")
 # decided before looking: the verdict is about this measure, the others are beside it
 PRIMARY = "macro_f1"
+PRECISION = "int8"
 REPLICATES = 2000
 _BATCH = 16
 
@@ -168,8 +168,9 @@ def compare_strategies(
 ) -> Comparison:
     """Calibrates the FP32 `graph` on each strategy's images and judges the INT8 files in ONNX Runtime.
 
-    The held-out images stay in memory at the model's size. Raises EdgefelError for images none of which can
-    be read, and for a model whose outputs are not finite.
+    Each is the file that an export of `graph` writes for ONNX Runtime (`PRECISION`): of its two INT8 files the one that
+    runs where it is judged, and has the most quantizers. The held-out images stay in memory at the model's size. Raises
+    EdgefelError for images none of which can be read, and for a model whose outputs are not finite.
     """
     options, runs, dataset = plan.options, plan.runs, plan.matched.dataset
     skipped: list[Path] = []
@@ -178,14 +179,12 @@ def compare_strategies(
     logits, predicted = judge.outputs(graph)
     held_out = HeldOut(plan.labels, judge.targets, predicted, np.square(logits).sum(axis=1))
     progress.start(f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(judge.crops) for run in runs))
-    placement = place(graph, ONNXRUNTIME)
     files, used = [], []
     for run in runs:
         reader = CalibrationReader(dataset, run.choice.indices, preprocessing)
-        histograms = collect_activations(graph, placement.activations, reader, progress.advance)
+        exported = int8_file(graph, reader, options.method, progress)
         progress.advance(len(reader.skipped))
-        scales = activation_scales(histograms, options.method)
-        int8, predicted = judge.outputs(quantize(graph, placement, scales))
+        int8, predicted = judge.outputs(exported)
         files.append(FileOutcome(predicted, np.square(int8 - logits).sum(axis=1), run.pool.tail))
         used.append(len(reader) - len(reader.skipped))
         skipped += reader.skipped
@@ -214,6 +213,18 @@ def compare_strategies(
         ),
         skipped=tuple(dict.fromkeys(skipped)),
     )
+
+
+def int8_file(
+    graph: onnx.ModelProto, reader: CalibrationReader, method: CalibrationMethod, progress: Progress = SILENT
+) -> onnx.ModelProto:
+    """The file PRECISION that an export of the FP32 `graph` writes, calibrated on the reader's images."""
+
+    def calibrate(form: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
+        found = collect_activations(form, activations, reader, progress.advance)
+        return Ranges(activation_scales(found, method), {}, ends=activation_ends(found, method))
+
+    return make_graphs(graph, (PRECISION,), anchors=None, calibrate=calibrate)[PRECISION].model
 
 
 def held_out_images(dataset: ImageDataset, options: ComparisonOptions) -> tuple[str, list[int]]:

@@ -30,6 +30,8 @@ DESIGN = {
     "long_tail": "n_k = r * imbalance^((C-1-k)/(C-1)) training images of the k-th class; the class order is "
     "rotated by the seed, so that over C seeds every class stands at every place once",
     "sets": "per seed and size, all strategies draw the same number of images from the same long tail",
+    "file": "judged is the INT8 file that an export writes for ONNX Runtime, with its placement and its asymmetric "
+    "uint8 activations",
     "tail": "the rarest third of the classes of a seed's long tail",
     "intervals": f"95 % percentiles of {REPLICATES} two-level bootstrap replicates: seeds and held-out images are "
     "resampled independently, the same for every strategy; each interval stands for itself, without correction "

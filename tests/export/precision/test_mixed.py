@@ -46,7 +46,8 @@ def search(gate, scales, max_drop: float = 100.0):
     def build(kept):
         return {"int8": quantize(varied_graph(), place(varied_graph(), VIT_ONLY, kept), scales)}
 
-    return find_mix(varied_graph(), scales, build, gate, PREPROCESSING, max_drop, policy=VIT_ONLY)
+    layers = place(varied_graph(), VIT_ONLY).nodes
+    return find_mix(varied_graph(), layers, build, gate, PREPROCESSING, max_drop)
 
 
 @pytest.mark.slow

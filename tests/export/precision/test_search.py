@@ -16,7 +16,7 @@ from edgefel.export.precision.sensitivity import LayerCost
 def layers(*macs: int) -> list[LayerCost]:
     """Layers a, b, c, ... with these MACs, the costliest first."""
     return [
-        LayerCost(name, "Conv", work, kl=1.0 / i, sqnr_db=10.0 + i, agreement=0.9, recall_loss=1.0)
+        LayerCost(name, "Conv", work, 1.0 / i, 10.0 + i, agreement=0.9, recall_loss=1.0, precision="int8")
         for i, (name, work) in enumerate(zip("abcdefghijklmnop", macs, strict=False), start=1)
     ]
 
@@ -51,7 +51,7 @@ def test_only_what_hurts_stays_in_float():
     reasons = {decision.cost.node: decision.reason for decision in result.decisions}
     assert "given back" in reasons["a"]
     assert "with it in INT8 as well the gate fails (c hurts)" in reasons["c"]
-    assert "rank 3: alone it costs 0.33 nats and at most 1.0 points" in reasons["c"]
+    assert "rank 3: alone it costs 0.33 nats in int8 and at most 1.0 points" in reasons["c"]
     assert reasons["e"].endswith("the gate passes with it in INT8")
 
 

@@ -18,11 +18,12 @@ from edgefel.bench.experiments.calibration.comparison import (
     plan_comparison,
     plan_runs,
 )
-from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.collect import activation_ends, activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.errors import EdgefelError
+from edgefel.export.onnx.passes import spread_batch_norms, spread_prelu
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.progress import SILENT
 
@@ -57,14 +58,15 @@ def test_a_class_that_runs_short_makes_every_set_smaller(dataset):
 def test_a_run_is_what_quantizing_by_hand_gives(comparison, dataset):
     run, row = plan_runs(dataset, OPTIONS)[4], comparison.rows[4]
     assert (row.strategy, row.seed, row.used, row.counts) == ("random", 1, 8, run.choice.counts)
-    placement = place(tiny_graph(), ONNXRUNTIME)
+    # as `edgefel export --int8` does for ONNX Runtime
+    graph = spread_batch_norms(spread_prelu(tiny_graph())[0])[0]
+    placement = place(graph, ONNXRUNTIME)
     reader = CalibrationReader(dataset, run.choice.indices, PREPROCESSING)
-    scales = activation_scales(
-        collect_activations(tiny_graph(), placement.activations, reader), OPTIONS.method
-    )
+    found = collect_activations(graph, placement.activations, reader)
+    scales, ends = activation_scales(found, OPTIONS.method), activation_ends(found, OPTIONS.method)
     test = [s for s in dataset.samples if s.split == "test" and cv2.imread(str(s.path)) is not None]
     batch = PREPROCESSING.batch([cv2.cvtColor(cv2.imread(str(s.path)), cv2.COLOR_BGR2RGB) for s in test])
-    int8 = run_onnx(quantize(tiny_graph(), placement, scales), batch)
+    int8 = run_onnx(quantize(graph, placement, scales, ends), batch)
     fp32 = run_onnx(tiny_graph(), batch)
     targets = np.array([7 - sample.label for sample in test])  # of the model's outputs
     said = int8["probabilities"].argmax(1)
