@@ -251,7 +251,7 @@ class Session(AbstractContextManager["Session"]):
         across = 2 if batch.dtype == np.uint8 else 3  # [N, H, W, 3] and [N, 3, H, W]
         mirrored = np.ascontiguousarray(np.flip(batch, across))
         seen = self._run(runner, batch, add), self._run(runner, mirrored, add)
-        means = {name: (seen[0][name] + seen[1][name]) / 2 for name in seen[0]}
+        means: dict[str, Tensor] = {name: (seen[0][name] + seen[1][name]) / np.float32(2) for name in seen[0]}
         means["confidence"] = entropy_confidence(means["probabilities"]).astype(np.float32)
         for stage, seconds in spent.items():
             if record is not None:
