@@ -208,10 +208,12 @@ class _Timed:
 class TimedSession(Session):
     """A session that times its backend's calls as `timed`; for one thread, which runs the model."""
 
-    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
+    def __init__(
+        self, manifest: Manifest, opened: Opened, threads: int, max_batch: int, mirror: bool = False
+    ) -> None:
         self.timed = _Timed(opened.runner.run)
         opened.runner.run = self.timed  # type: ignore[assignment]
-        super().__init__(manifest, opened, threads, max_batch)
+        super().__init__(manifest, opened, threads, max_batch, mirror)
 
 
 @contextmanager
