@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from typing import Any
 
 import cv2
 import numpy as np
@@ -229,9 +230,12 @@ def test_a_bundle_without_primary_is_refused_and_closed(tmp_path, monkeypatch):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     opened = []
     open_session = Session.open.__func__
-    monkeypatch.setattr(
-        Session, "open", classmethod(lambda *given: opened.append(open_session(*given)) or opened[0])
-    )
+
+    def noted(*given: Any, **named: Any) -> Session:
+        opened.append(open_session(*given, **named))
+        return opened[0]
+
+    monkeypatch.setattr(Session, "open", classmethod(noted))
     with pytest.raises(edgefel.EdgefelError, match="without the output primary"):
         load(folder, backend="onnxruntime")
     assert opened[0].closed
