@@ -94,6 +94,7 @@ def command(
         lines = (
             model.session.headline,
             *((*model.session.choice.reasons, model.detector) if verbose else ()),
+            *model.session.notes,
         )
     say(console_on_stderr(), *lines)
 

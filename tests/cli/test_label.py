@@ -48,6 +48,18 @@ def test_json_and_the_shipped_network(shipped, tmp_path):
     assert said["network"]["bundle"] == shipped.name
 
 
+def test_mirror_is_said_and_reaches_the_workers(shipped, tmp_path):
+    images = make_folder(tmp_path / "images", 3)
+    confidences = []
+    for name, options in {"plain": (), "both": ("--mirror",)}.items():
+        result = run(images, "-o", tmp_path / name, "--workers", 1, *options, *CROPS)
+        assert result.exit_code == 0, result.output
+        assert ("each image and its mirror image, averaged" in result.stderr) == bool(options)
+        (table,) = (tmp_path / name).glob("*.parquet")
+        confidences.append(pq.read_table(table)["confidence"].to_pylist())
+    assert confidences[0] != confidences[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
