@@ -269,6 +269,8 @@ class Trainer:
         set_learning_rate(self.updater, self.rate)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
+        if images.device.type == "cpu":  # the convolutions of oneDNN reorder anything else, there and back
+            images = images.contiguous(memory_format=torch.channels_last)
         prediction, auxiliary = self.model(images, ramp)
         waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
         anchors, factor = self.raw.head.anchors, 0.0 if waiting else 1.0
