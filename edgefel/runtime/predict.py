@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgefel.data.images import IMAGE_SUFFIXES, write_image
+from edgefel.data.images import IMAGE_SUFFIXES, UnreadableImageError, write_image
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
@@ -17,6 +17,7 @@ from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.model import Model
 from edgefel.runtime.results import Faces
 from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, Source, SourceImage
+from edgefel.text import counted
 
 
 @dataclass
@@ -73,7 +74,10 @@ def predict_source(
     def count_lost(frames: int) -> None:
         summary.lost_frames += frames
 
+    unreadable: list[UnreadableImageError] = []
+
     def skip(file: Path, reason: str) -> None:
+        unreadable.append(UnreadableImageError(file, reason))
         summary.unreadable.append(f"{file} ({reason})")
         advance()
 
@@ -89,11 +93,19 @@ def predict_source(
             each(faces)
             advance()
     if not summary.images:
-        first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
-        raise EdgefelError(
-            f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
-        )
+        raise _nothing_read(source.path, unreadable)
     return summary
+
+
+def _nothing_read(path: Path, unreadable: Sequence[UnreadableImageError]) -> EdgefelError:
+    if not unreadable:
+        return EdgefelError(f"{path}: nothing in it can be read; is it truncated, or another format?")
+    first = unreadable[0]
+    if first.path == path:
+        return first
+    return EdgefelError(
+        f"{path}: none of its {counted(len(unreadable), 'image')} can be read; first: {first}"
+    )
 
 
 def _annotated(image: Image, faces: Faces) -> Image:

@@ -142,7 +142,7 @@ def test_a_video_is_labelled_and_saved(nano_bundle, tmp_path):
         (["{tmp}/absent", "{portrait}"], "edgefel export"),
         (["{bundle}", "{portrait}", "--precision", "fp16"], "no fp16 file"),
         (["{bundle}", "{portrait}", "--detector", "yunet"], "--detector-model"),
-        (["{bundle}", "{broken}"], "nothing in it can be read"),
+        (["{bundle}", "{broken}"], "replace it or leave it out"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(nano_bundle, tmp_path_factory, arguments, message):

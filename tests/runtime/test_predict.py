@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -129,11 +130,22 @@ def test_every_nth_frame_of_a_video_with_its_time(session, tmp_path):
     assert cv2.VideoCapture(summary.saved[0]).get(cv2.CAP_PROP_FRAME_COUNT) == 4
 
 
-def test_a_source_of_which_nothing_can_be_read(photos, session):
-    with pytest.raises(
-        EdgefelError, match=r"nothing in it can be read \(.*broken\.png .*\); is it truncated"
-    ):
-        predict_source(open_source(photos / "broken.png"), Model(session, SquareDetector))
+def test_a_source_of_which_nothing_can_be_read(photos, session, tmp_path):
+    """Each file is named once, with what is wrong with it."""
+    broken = photos / "broken.png"
+    with pytest.raises(EdgefelError) as caught:
+        predict_source(open_source(broken), Model(session, SquareDetector))
+    reason = str(caught.value).removeprefix(f"{broken}: ")
+    assert "broken.png" not in reason
+    assert reason.endswith("; replace it or leave it out")
+    folder = tmp_path / "only broken"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(broken, folder / name)
+    with pytest.raises(EdgefelError) as caught:
+        predict_source(open_source(folder), Model(session, SquareDetector))
+    first = f"{folder / 'a.png'}: {reason}"
+    assert str(caught.value) == f"{folder}: none of its 2 images can be read; first: {first}"
 
 
 def test_a_file_that_appears_while_images_are_labelled_is_kept(photos, session, tmp_path):
