@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import launching
+from chromium import launching, serving
 from small_web import small_web
 
 from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_folder
-from edgefel.web.folder import WebOptions
+from edgefel.web.folder import STATIC, WebOptions
 from edgefel.web.onnxruntime_web import VERSION, WASM_PARTS, WEBGPU_PARTS, open_package
 
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"
@@ -49,6 +49,16 @@ def yunet() -> Path:
 def launch() -> Iterator[Any]:
     with launching() as start:
         yield start
+
+
+@pytest.fixture(scope="module")
+def page(launch: Any) -> Iterator[Any]:
+    """An open page of the origin that has the scripts."""
+    with serving(STATIC) as address:
+        opened = launch().new_page()
+        # a document of the same origin that runs nothing itself
+        opened.goto(f"{address}runtime/pixels.js")
+        yield opened
 
 
 @pytest.fixture
