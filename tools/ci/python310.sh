@@ -2,7 +2,7 @@
 # Runs the runtime's tests on Python 3.10, that of JetPack 6, without PyTorch.
 #
 # What edgefel needs is installed once per machine and set of versions; edgefel itself is installed anew each time.
-# Without a Python 3.10 or a registry it says so and succeeds. PYTHON310 names another interpreter. Arguments go to pytest.
+# Without a Python 3.10 or a registry it says so and succeeds; versions that do not exist are an error. PYTHON310 names another interpreter. Arguments go to pytest.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 packages=(
@@ -33,7 +33,10 @@ if [ ! -x "$folder/bin/python" ]; then
     part=$(mktemp -d "$folder.part.XXXXXX")
     trap 'rm -rf "$part"' EXIT
     "$python" -m venv --without-pip "$part"
-    if ! "${pip[@]}" --python "$part/bin/python" install "${packages[@]}"; then
+    if ! "${pip[@]}" --python "$part/bin/python" install "${packages[@]}" 2>"$part/errors"; then
+        cat "$part/errors" >&2
+        # a registry that answered, and has no such version, or none that goes with the others
+        grep -qE 'from versions: [0-9]|ResolutionImpossible' "$part/errors" && exit 1
         echo "the packages for Python 3.10 cannot be installed: the runtime's tests are not run on it" >&2
         exit
     fi
