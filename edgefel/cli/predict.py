@@ -152,7 +152,8 @@ def _lines(summary: PredictSummary, model: str) -> Iterator[str]:
         yield f"{counted(unsure.total(), 'face')} unsure, since not well enough seen ({reasons}); see --min-quality"
     if unreadable := summary.unreadable:
         more = f", and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
-        yield f"skipped {len(unreadable)} unreadable: {', '.join(unreadable[:_NAMED])}{more}"
+        named = ", ".join(f"{one.path} ({one.reason})" for one in unreadable[:_NAMED])
+        yield f"skipped {len(unreadable)} unreadable: {named}{more}"
     if summary.left_out:
         yield left_out_text(summary.left_out)
     if summary.lost_frames:

@@ -26,8 +26,8 @@ class PredictSummary:
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
     off, under the names that they have now. misframed: faces that could not be framed as in training, by reason.
-    unsure: faces whose quality is too low, by its least part. unreadable: each with the reason in brackets. left_out:
-    what else looks like images or videos, by suffix.
+    unsure: faces whose quality is too low, by its least part. left_out: what else looks like images or videos, by
+    suffix.
     """
 
     images: int = 0
@@ -36,7 +36,7 @@ class PredictSummary:
     lost_frames: int = 0
     misframed: Counter[str] = field(default_factory=Counter)
     unsure: Counter[str] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[UnreadableImageError] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -74,11 +74,8 @@ def predict_source(
     def count_lost(frames: int) -> None:
         summary.lost_frames += frames
 
-    unreadable: list[UnreadableImageError] = []
-
     def skip(file: Path, reason: str) -> None:
-        unreadable.append(UnreadableImageError(file, reason))
-        summary.unreadable.append(f"{file} ({reason})")
+        summary.unreadable.append(UnreadableImageError(file, reason))
         advance()
 
     with (
@@ -93,7 +90,7 @@ def predict_source(
             each(faces)
             advance()
     if not summary.images:
-        raise _nothing_read(source.path, unreadable)
+        raise _nothing_read(source.path, summary.unreadable)
     return summary
 
 

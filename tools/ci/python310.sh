@@ -2,7 +2,8 @@
 # Runs the runtime's tests on Python 3.10, that of JetPack 6, without PyTorch.
 #
 # What edgefel needs is installed once per machine and set of versions; edgefel itself is installed anew each time.
-# Without a Python 3.10 or a registry it says so and succeeds; versions that do not exist are an error. PYTHON310 names another interpreter. Arguments go to pytest.
+# Without a Python 3.10 or a registry it says so and succeeds; versions that do not exist are an error. PYTHON310 names
+# another interpreter. Arguments go to pytest.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 packages=(
