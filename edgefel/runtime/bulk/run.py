@@ -6,6 +6,7 @@ of faces are formed, without regard to workers. See `edgefel.files.resumable` fo
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -29,7 +30,7 @@ from edgefel.files.resumable import (
 )
 from edgefel.files.write import atomic_file, check_free, json_text, write_json
 from edgefel.runtime.bulk.plan import LabelPlan, Part
-from edgefel.runtime.bulk.table import Counts
+from edgefel.runtime.bulk.table import Counts, errors_of
 from edgefel.runtime.bulk.work import LabelledPart, Labeller, Network
 from edgefel.tasks.runner import Runner
 from edgefel.text import counted
@@ -90,8 +91,9 @@ def label(
             _label_parts(plan, network, runner, journal, work / _LABELS, done, progress)
             report = _report(plan, network, done)
             if report["images"] == report["unreadable"]:
+                text = _nothing_read(plan, report, work / _LABELS)
                 shutil.rmtree(work, ignore_errors=True)  # nothing in it is worth keeping
-                raise EdgefelError(_nothing_read(plan, report))
+                raise EdgefelError(text)
             write_json(work / _LABELS / REPORT_NAME, report)
             put_in_place(work, _LABELS, output)
             shutil.rmtree(work, ignore_errors=True)
@@ -191,7 +193,11 @@ def _report(plan: LabelPlan, network: Network, done: Mapping[int, Done]) -> dict
     }
 
 
-def _nothing_read(plan: LabelPlan, report: Mapping[str, Any]) -> str:
-    first = f" ({report['broken'][0]['name']}: {report['broken'][0]['reason']})" if report["broken"] else ""
-    images = counted(report["images"], "image")
-    return f"{plan.source}: none of its {images} can be read{first}; is it truncated, or another format?"
+def _nothing_read(plan: LabelPlan, report: Mapping[str, Any], labels: Path) -> str:
+    text = f"{plan.source}: none of its {counted(report['images'], 'image')} can be read"
+    files = (labels / part_name(number) for number in range(len(plan.parts)))
+    errors = itertools.chain.from_iterable(map(errors_of, files))
+    broken = ((one["name"], one["reason"]) for one in report["broken"])
+    for name, reason in itertools.chain(errors, broken):
+        return f"{text}; first: {name}: {reason}; replace it or leave it out"
+    return f"{text}; is it the right folder?"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from edgefel.data.readers.parquet import pyarrow
@@ -95,6 +96,12 @@ def as_parquet(rows: Sequence[dict[str, Any]], columns: Any) -> bytes:
     sink = arrow.BufferOutputStream()
     parquet.write_table(arrow.Table.from_pylist(rows, schema=columns), sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
+
+
+def errors_of(file: Path) -> Iterator[tuple[str, str]]:
+    """The images of a part that could not be read: `source` and `error` of their rows."""
+    table = pyarrow("pyarrow.parquet").read_table(file, columns=["source", "error"])
+    return ((row["source"], row["error"]) for row in table.to_pylist() if row["error"] is not None)
 
 
 def _why(error: Exception) -> str:

@@ -184,7 +184,12 @@ def test_nothing_readable_leaves_nothing(net, tmp_path):
     root = tmp_path / "bad"
     root.mkdir()
     (root / "a.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(EdgefelError, match=r"none of its 0 images can be read \(a.tar: "):
+    with pytest.raises(EdgefelError, match=r"none of its 0 images can be read; first: a.tar: "):
+        run(root, net, tmp_path / "out")
+    (root / "b.png").write_bytes(b"no image")
+    with pytest.raises(
+        EdgefelError, match=r"none of its 1 image can be read; first: b.png: not an image that OpenCV"
+    ):
         run(root, net, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"bad", "bundle"}
 
