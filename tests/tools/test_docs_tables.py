@@ -43,3 +43,17 @@ def test_a_stale_page_and_a_table_without_a_place_are_named_and_the_page_is_made
         *("a", "<!-- results: calibration -->", "<!-- end of results: calibration -->", "b")
     ]
     assert lines[2:-2] == [TABLES["calibration"]()]
+
+
+def test_a_place_without_results_is_named_and_stays(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results: experiment none -->\nold\n<!-- end of results: experiment none -->\n")
+    monkeypatch.setattr(docs_tables, "PAGES", (page,))
+    monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
+    monkeypatch.setattr(docs_tables, "TABLES", {})
+    found = tables()
+    assert (found.exit_code, found.output) == (
+        1,
+        "page.md: no results are there for the table 'experiment none'\n",
+    )
+    assert "old" in page.read_text()
