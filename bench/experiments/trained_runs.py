@@ -2,9 +2,10 @@
 
     python -m edgefel.bench.experiments.trained_runs runs/fer-plus-* --data FER+ > docs/results/fer-plus.json
     python -m edgefel.bench.experiments.trained_runs runs/fer-plus-* > docs/results/fer-plus-starts.json
+    python -m edgefel.bench.experiments.trained_runs runs/fer-plus-nano-1 --data FER+ --beside fer-plus.json > new.json
 
 Judges the best checkpoint of each run; without --data, only their curves. Runs of one model that differ in nothing but
-their seed are its seeds.
+their seed are its seeds. --beside: results of other runs, made earlier or on another machine, which are kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edgefel.errors import EdgefelError
 from edgefel.evaluation.evaluate import Evaluation, evaluate
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.plots import confusion_panel
+from edgefel.files.documents import check_shape, read_json
 from edgefel.files.read import open_csv
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.models.profile import profile
@@ -82,13 +84,18 @@ def judge(run: Path, data: Path, layout: str | None) -> dict[str, Any]:
     }
 
 
-def measure(runs: Sequence[Path], data: Path | None, layout: str | None) -> dict[str, Any]:
-    """The document of the results."""
-    names = " ".join(f"runs/{run.name}" for run in runs)
+def measure(
+    runs: Sequence[Path], data: Path | None, layout: str | None, beside: Path | None = None
+) -> dict[str, Any]:
+    """The document of the results. beside: an earlier one, whose other runs come first."""
+    given = {run.name for run in runs}
+    earlier = check_shape(read_json(beside), {"runs": [{"run": str}]}, str(beside))["runs"] if beside else []
+    kept = [run for run in earlier if run["run"] not in given]
+    names = " ".join(f"runs/{name}" for name in (*(run["run"] for run in kept), *(run.name for run in runs)))
     return {
         "command": f"python -m edgefel.bench.experiments.trained_runs {names}{' --data FER+' if data else ''}",
         "versions": versions(torch=torch),
-        "runs": [{**describe(run), **(judge(run, data, layout) if data else {})} for run in runs],
+        "runs": kept + [{**describe(run), **(judge(run, data, layout) if data else {})} for run in runs],
     }
 
 
@@ -132,4 +139,7 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--layout")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FILE", help="earlier results; their other runs are kept"
+    )
     sys.exit(run_bench(parser, measure))

@@ -75,6 +75,16 @@ def test_without_data_there_are_only_curves(run, document):
     assert "images" not in found
 
 
+def test_runs_of_earlier_results_come_first_and_are_not_there_twice(run, document, tmp_path):
+    earlier = {**document["runs"][0], "run": "faces-2", "seed": 2}
+    write_json(tmp_path / "earlier.json", {**document, "runs": [{**earlier, "run": run.name}, earlier]})
+    found = bench.measure([run], None, None, tmp_path / "earlier.json")
+    assert [one["run"] for one in found["runs"]] == ["faces-2", run.name]
+    assert found["runs"][0] == earlier
+    assert found["runs"][1]["seed"] == 3
+    assert found["command"].endswith(" runs/faces-2 runs/faces-3")
+
+
 def test_figures(document):
     taught = {**document["runs"][0], "seed": 1, "teacher": "full"}
     axis = bench.curves_figure({"runs": [*document["runs"], taught]}).axes[0]
