@@ -198,6 +198,6 @@ def _nothing_read(plan: LabelPlan, report: Mapping[str, Any], labels: Path) -> s
     files = (labels / part_name(number) for number in range(len(plan.parts)))
     errors = itertools.chain.from_iterable(map(errors_of, files))
     broken = ((one["name"], one["reason"]) for one in report["broken"])
-    for name, reason in itertools.chain(errors, broken):
-        return f"{text}; first: {name}: {reason}; replace it or leave it out"
+    if first := next(itertools.chain(errors, broken), None):
+        return f"{text}; first: {first[0]}: {first[1]}; replace it or leave it out"
     return f"{text}; is it the right folder?"
