@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +20,8 @@ from typing import Any
 # Windows has no SIGHUP
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 ENDING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, *(() if _HANG_UP is None else (_HANG_UP,)))
+# seconds after which an interrupt that was discarded is repeated
+_PATIENCE = 0.5
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", _HANG_UP: "hung up"}
 
 
@@ -35,8 +39,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def interrupt(number: int) -> None:
-    """Raises Interrupted."""
+    """Raises Interrupted, and again if what it is raised in discards it, such as a destructor or a callback from C."""
     _process.interrupted = number
+    _process.watch()
     raise Interrupted(number)
 
 
@@ -66,7 +71,10 @@ def answered(answer: Callable[[int], None] = interrupt, numbers: tuple[int, ...]
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if _process.is_news(number):
+        if _process.is_repeated():
+            if not _is_interrupted(sys.exc_info()[1]):
+                raise Interrupted(number)
+        elif _process.is_news(number):
             answer(number)
 
     before: dict[int, Any] = {}
@@ -108,6 +116,8 @@ class _Process:
         self.told: list[int] = []
         self.interrupted: int | None = None
         self._depth = 0
+        self._watcher: threading.Thread | None = None
+        self._repeated = False
         self._terminals: list[int] = []
         self._kept: dict[int, int] = {}
 
@@ -115,6 +125,8 @@ class _Process:
         if not self._depth:
             self.told.clear()
             self.interrupted = None
+            self._watcher = None
+            self._repeated = False
             self._terminals = [number for number in (1, 2) if os.isatty(number)]
         self._depth += 1
 
@@ -136,6 +148,31 @@ class _Process:
         self.told.append(number)
         return True
 
+    def watch(self) -> None:
+        """Sends the signal of `interrupted` again while the main thread goes on as if it had not been interrupted."""
+        if self._watcher is None and hasattr(signal, "pthread_kill"):  # Windows has none
+            self._watcher = threading.Thread(target=self._watch, name="interrupt", daemon=True)
+            self._watcher.start()
+
+    def is_repeated(self) -> bool:
+        """Whether a signal is the one that `watch` sent."""
+        repeated, self._repeated = self._repeated, False
+        return repeated
+
+    def _watch(self) -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        while True:
+            time.sleep(_PATIENCE)
+            if not self._depth or self._watcher is not threading.current_thread() or self.interrupted is None:
+                return
+            handled: Any = sys._current_exceptions().get(main)
+            if not _is_interrupted(
+                handled[1] if isinstance(handled, tuple) else handled
+            ):  # before Python 3.12
+                self._repeated = True
+                signal.pthread_kill(main, self.interrupted)
+
     def _let_go(self) -> None:
         for number in self._terminals:
             if number not in self._kept:
@@ -143,6 +180,13 @@ class _Process:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, number)
                 os.close(nowhere)
+
+
+def _is_interrupted(handled: BaseException | None) -> bool:
+    """Whether an exception is Interrupted or was raised while that was handled."""
+    while handled is not None and not isinstance(handled, Interrupted):
+        handled = handled.__context__
+    return handled is not None
 
 
 _process = _Process()

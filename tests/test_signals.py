@@ -18,8 +18,17 @@ from edgefel.signals import answered
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, "-X", "faulthandler", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+
+
+def errors_at_end(process: subprocess.Popen[str]) -> str:
+    """What it printed; if it does not end, the test fails with where each of its threads is."""
+    try:
+        return process.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"it does not end:\n{process.communicate(timeout=60)[1]}")
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
@@ -40,7 +49,7 @@ def test_every_command_undoes_says_so_and_exits_with_128_and_the_number(tmp_path
     process = start(*faces, "--workers", 1, preexec_fn=heed)
     wait_for(lambda: list(tmp_path.glob(".*/*/images/*")), process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    errors = errors_at_end(process)
     assert process.returncode == 128 + number
     assert errors.splitlines()[-1] == line
     assert "Traceback" not in errors
@@ -70,7 +79,7 @@ def test_nohup_is_respected(tmp_path):
     wait_for((tmp_path / "ready").exists, process)
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    errors_at_end(process)
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -93,7 +102,7 @@ def in_a_process(code: str) -> None:
     """Code that sends signals to its own process, which must not be the one that runs the tests."""
     begin = "import signal\nfrom edgefel import signals\nfrom edgefel.signals import Interrupted, answered\n"
     process = start("-c", begin + code, preexec_fn=heed)
-    _, errors = process.communicate(timeout=120)
+    errors = errors_at_end(process)
     assert process.returncode == 0, errors
 
 
@@ -127,6 +136,48 @@ with answered():
     except Interrupted as stop:
         assert stop.code == 143
 assert [signal.getsignal(number) for number in signals.ENDING] == before
+""")
+
+
+def test_an_interrupt_that_a_destructor_discards_is_repeated():
+    in_a_process("""
+import time
+class Discards:
+    def __del__(self):
+        signal.raise_signal(signal.SIGHUP)
+try:
+    with answered():
+        Discards()  # Python prints "Exception ignored in"
+        for _ in range(600):
+            time.sleep(0.1)
+        raise SystemExit("not repeated")
+except Interrupted as stop:
+    assert stop.code == 129
+""")
+
+
+def test_an_interrupt_is_not_repeated_while_it_is_handled():
+    in_a_process("""
+import contextlib, time
+@contextlib.contextmanager
+def slow():
+    try:
+        yield
+    finally:
+        time.sleep(1.5)
+        try:
+            raise OSError
+        except OSError:
+            time.sleep(1.5)
+        saved.append(True)
+saved = []
+try:
+    with answered(), slow():
+        signal.raise_signal(signal.SIGTERM)
+except Interrupted:
+    assert saved
+with answered():
+    time.sleep(1.5)  # the end of another command is not this one's
 """)
 
 
