@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 def interrupt(number: int) -> None:
     """Raises Interrupted, and again if what it is raised in discards it, such as a destructor or a callback from C."""
     _process.interrupted = number
-    _process.watch()
+    _process.watch(number)
     raise Interrupted(number)
 
 
@@ -148,10 +148,12 @@ class _Process:
         self.told.append(number)
         return True
 
-    def watch(self) -> None:
-        """Sends the signal of `interrupted` again while the main thread goes on as if it had not been interrupted."""
+    def watch(self, number: int) -> None:
+        """Sends `number` again while the main thread goes on as if it had not been interrupted."""
         if self._watcher is None and hasattr(signal, "pthread_kill"):  # Windows has none
-            self._watcher = threading.Thread(target=self._watch, name="interrupt", daemon=True)
+            self._watcher = threading.Thread(
+                target=self._watch, args=(number,), name="interrupt", daemon=True
+            )
             self._watcher.start()
 
     def is_repeated(self) -> bool:
@@ -159,19 +161,18 @@ class _Process:
         repeated, self._repeated = self._repeated, False
         return repeated
 
-    def _watch(self) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
+    def _watch(self, number: int) -> None:
+        main: Any = threading.main_thread().ident
         while True:
             time.sleep(_PATIENCE)
-            if not self._depth or self._watcher is not threading.current_thread() or self.interrupted is None:
-                return
             handled: Any = sys._current_exceptions().get(main)
-            if not _is_interrupted(
-                handled[1] if isinstance(handled, tuple) else handled
-            ):  # before Python 3.12
+            # looked at last: outside of `answered` the signal would have its default effect
+            if not self._depth or self._watcher is not threading.current_thread():
+                return
+            # before Python 3.12 a tuple of type, exception and traceback
+            if not _is_interrupted(handled[1] if isinstance(handled, tuple) else handled):
                 self._repeated = True
-                signal.pthread_kill(main, self.interrupted)
+                signal.pthread_kill(main, number)
 
     def _let_go(self) -> None:
         for number in self._terminals:
