@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from edgefel.cli.param_types import (
     ABOVE_ZERO,
+    BUNDLE,
     INTEGERS,
     PATH,
     PATH_OR_ADDRESS,
@@ -95,7 +96,7 @@ def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) 
 bundle = click.argument("bundle", type=PATH)
 bundle_or_none = click.argument("bundle", type=PATH, required=False)
 # without one, that of the network that comes with edgefel
-bundle_or_shipped = click.argument("bundle", type=PATH, required=False, callback=_or_shipped)
+bundle_or_shipped = click.argument("bundle", type=BUNDLE, required=False, callback=_or_shipped)
 checkpoint = click.argument("checkpoint", type=PATH)
 checkpoint_or_none = click.argument("checkpoint", type=PATH, required=False)
 data_argument = click.argument("data", type=PATH_OR_ADDRESS)

@@ -58,3 +58,16 @@ def test_wrong_arguments_are_one_line_and_nothing_is_written(shipped, tmp_path, 
     assert line.startswith("error: ")
     assert said in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["run", "serve"])
+@pytest.mark.parametrize("given", ["clip.mp4", "rtsp://10.0.0.7/live", "csi"])
+def test_what_is_to_be_labelled_in_place_of_a_bundle(tmp_path, monkeypatch, name, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").touch()
+    result = CliRunner().invoke(main, [name, given])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"error: {given}: no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video to "
+        "label goes to --source\n"
+    )

@@ -232,8 +232,9 @@ def test_not_a_bundle(tmp_path, clip):
 
 
 def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
-    """There is no bundle; what is wrong with source and outputs is told first."""
-    absent = tmp_path / "no bundle"
+    """The folder has no bundle; what is wrong with source and outputs is told first."""
+    empty = tmp_path / "no bundle"
+    empty.mkdir()
     (tmp_path / "faces.csv").write_text("earlier\n")
     for source, options, message in (
         (tmp_path / "nowhere.mp4", (), "nowhere.mp4: no such file"),
@@ -243,7 +244,7 @@ def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
         (clip, ("-o", tmp_path / "faces.csv"), "faces.csv: exists"),
         (clip, ("-o", tmp_path / "faces.txt"), "faces.txt: unknown kind of results"),
     ):
-        result = run(absent, source, *options)
+        result = run(empty, source, *options)
         assert result.exit_code == 2
         assert message in result.stderr
         assert result.stderr.count("\n") == 1
