@@ -34,6 +34,7 @@ from edgefel.training.run_folder import RunFolder
 CURVE = ("epoch", "seconds", "loss", "accuracy", "val_accuracy", "val_macro_f1", "val_primary_accuracy")
 EVALUATED = ("accuracy", "macro_f1", "ece", "recall", "confusion")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+PATTERNS = ("-", "--", ":")
 
 
 def curve(run: Path) -> list[dict[str, float]]:
@@ -107,7 +108,8 @@ def curves_figure(document: Mapping[str, Any]) -> Any:
     for run in document["runs"]:
         rows, colour = run["curve"], COLOURS[models.index(kind(run)) % len(COLOURS)]
         label = f"{kind(run)}, seed {run['seed']}"
-        style = {"color": colour, "linewidth": 1.4, "alpha": 1.0 if run["seed"] == 0 else 0.5}
+        # a colour for each model, a pattern for each of its seeds
+        style = {"color": colour, "linewidth": 1.4, "linestyle": PATTERNS[run["seed"] % len(PATTERNS)]}
         axis.plot(
             [row["epoch"] for row in rows], [100 * row["val_accuracy"] for row in rows], label=label, **style
         )
