@@ -31,21 +31,7 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
-class _Bundle(_Path):
-    """The folder of a bundle; refuses what a command with `--source` labels, the likeliest slip there, by that name."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        labels_a_source = ctx is not None and any(other.name == "source" for other in ctx.command.params)
-        if labels_a_source and not Path(value).is_dir():
-            raise EdgefelError(
-                f"{value}: no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video "
-                "to label goes to --source"
-            )
-        return super().convert(value, param, ctx)
-
-
 PATH = _Path()
-BUNDLE = _Bundle()
 PATH_OR_ADDRESS = _Path(remote=True)
 POSITIVE = click.IntRange(min=1)
 

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 
 from edgefel.cli.param_types import (
     ABOVE_ZERO,
-    BUNDLE,
     INTEGERS,
     PATH,
     PATH_OR_ADDRESS,
@@ -85,6 +84,15 @@ layouts = suggested(lambda: LAYOUTS)
 
 
 # inputs
+def refuse_source(bundle: Path) -> None:
+    """Of a command with `--source`: raises EdgefelError for a video or camera in the place of BUNDLE."""
+    if not bundle.is_dir():
+        raise EdgefelError(
+            f"{bundle}: no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video to "
+            "label goes to --source"
+        )
+
+
 def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None or ctx.resilient_parsing:  # the shell completes the line
         return value
@@ -96,7 +104,7 @@ def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) 
 bundle = click.argument("bundle", type=PATH)
 bundle_or_none = click.argument("bundle", type=PATH, required=False)
 # without one, that of the network that comes with edgefel
-bundle_or_shipped = click.argument("bundle", type=BUNDLE, required=False, callback=_or_shipped)
+bundle_or_shipped = click.argument("bundle", type=PATH, required=False, callback=_or_shipped)
 checkpoint = click.argument("checkpoint", type=PATH)
 checkpoint_or_none = click.argument("checkpoint", type=PATH, required=False)
 data_argument = click.argument("data", type=PATH_OR_ADDRESS)

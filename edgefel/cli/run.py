@@ -118,6 +118,7 @@ def _run(options: SimpleNamespace) -> None:
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
     _check_targets(options)
+    params.refuse_source(options.bundle)
     errors = console_on_stderr()
     with ExitStack() as stack:
         plan = plan_source(

@@ -105,6 +105,7 @@ def _serve(options: SimpleNamespace) -> int | None:
         min_confidence=options.min_confidence,
         min_quality=options.network["min_quality"],
     )
+    params.refuse_source(options.bundle)
     plan = None
     if options.source is not None:
         sourced = SourceOptions(options.size, options.fps, False, options.decoder, options.patience)

@@ -34,6 +34,12 @@ def compiling(_once: Callable[..., Path]) -> Run:
     return run
 
 
+@pytest.fixture
+def not_a_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder: a command that would open it complains of that, so what it says instead was found before."""
+    return tmp_path_factory.mktemp("no bundle")
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"

@@ -231,10 +231,8 @@ def test_not_a_bundle(tmp_path, clip):
     assert "manifest.json" in result.stderr
 
 
-def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
-    """The folder has no bundle; what is wrong with source and outputs is told first."""
-    empty = tmp_path / "no bundle"
-    empty.mkdir()
+def test_names_are_checked_before_the_model_is_loaded(not_a_bundle, clip, tmp_path):
+    """What is wrong with source and outputs is told before the bundle is opened."""
     (tmp_path / "faces.csv").write_text("earlier\n")
     for source, options, message in (
         (tmp_path / "nowhere.mp4", (), "nowhere.mp4: no such file"),
@@ -244,7 +242,7 @@ def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
         (clip, ("-o", tmp_path / "faces.csv"), "faces.csv: exists"),
         (clip, ("-o", tmp_path / "faces.txt"), "faces.txt: unknown kind of results"),
     ):
-        result = run(empty, source, *options)
+        result = run(not_a_bundle, source, *options)
         assert result.exit_code == 2
         assert message in result.stderr
         assert result.stderr.count("\n") == 1

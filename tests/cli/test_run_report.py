@@ -195,13 +195,15 @@ def test_a_second_ctrl_c_does_not_wait_for_the_page(tiny, clip, tmp_path, monkey
         (("--report", "a.html", "--show"), "window"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_opened(tiny, clip, options, message, tmp_path, monkeypatch):
+def test_what_is_wrong_is_told_before_anything_is_opened(
+    tiny, not_a_bundle, clip, options, message, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("folder.html").mkdir()
     for name in ("mine.html", "table.csv"):
         Path(name).write_text("mine")
     before = sorted(path.name for path in tmp_path.iterdir())
-    bundle = tiny if "--show" in options else tmp_path / "no bundle"
+    bundle = tiny if "--show" in options else not_a_bundle
     result = run(bundle, clip, *options)
     assert result.exit_code == 2
     assert message in result.stderr.splitlines()[-1]
@@ -221,13 +223,13 @@ def test_the_source_is_never_overwritten(tiny, clip, tmp_path):
     assert clip.read_bytes() == before
 
 
-def test_images_without_a_rate_have_no_timeline(tiny, tmp_path):
+def test_images_without_a_rate_have_no_timeline(tiny, not_a_bundle, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for index in range(4):
         image = cv2.cvtColor(SyntheticVideo(SCRIPT).frame(index), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / f"{index}.png"), image)
-    result = run(tmp_path / "no bundle", folder, "--report", tmp_path / "report.html")
+    result = run(not_a_bundle, folder, "--report", tmp_path / "report.html")
     assert result.exit_code == 2
     assert "images without an order in time, and --report needs a sequence; give their --fps" in result.stderr
     assert run(tiny, folder, "--report", tmp_path / "report.html", "--fps", 4).exit_code == 0
@@ -235,8 +237,8 @@ def test_images_without_a_rate_have_no_timeline(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
-def test_without_what_draws_it_nothing_is_opened(module, clip, tmp_path):
-    """There is no bundle; what is missing is told first."""
+def test_without_what_draws_it_nothing_is_opened(module, not_a_bundle, clip, tmp_path):
+    """What is missing is told before the bundle is opened."""
     code = f"""
 import importlib.util
 find = importlib.util.find_spec
@@ -244,7 +246,7 @@ importlib.util.find_spec = lambda name, *rest: None if name == {module!r} else f
 from edgefel.cli.main import main
 main()
 """
-    options = ["run", tmp_path / "no bundle", "--source", clip, *QUICK, "--report", tmp_path / "report.html"]
+    options = ["run", not_a_bundle, "--source", clip, *QUICK, "--report", tmp_path / "report.html"]
     command = [sys.executable, "-c", code, *map(str, options)]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert found.returncode == 2
