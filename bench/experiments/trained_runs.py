@@ -57,6 +57,7 @@ def describe(run: Path) -> dict[str, Any]:
         "model": config.model,
         "seed": config.seed,
         "epochs": config.epochs,
+        "precision": config.compute.precision,
         "teacher": Path(config.teacher).name if config.teacher else None,
         "init_from": [Path(path).name for path in config.init_from],
         "curve": curve(run),

@@ -25,9 +25,12 @@ class _Path(click.Path):
         if isinstance(value, str) and is_address(value):
             if self._remote:
                 return as_path(value)
-            raise EdgefelError(
-                f"{value}: is an address, and this has to be on a disk; docs/addresses.md says what need not be"
-            )
+            options = [other.name for other in ctx.command.params if isinstance(other, click.Option)] if ctx else []
+            if isinstance(param, click.Argument) and "source" in options:
+                hint = "a stream to label goes to --source"
+            else:
+                hint = "docs/addresses.md says what need not be"
+            raise EdgefelError(f"{value}: is an address, and this has to be on a disk; {hint}")
         return super().convert(value, param, ctx)
 
 

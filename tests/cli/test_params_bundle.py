@@ -61,13 +61,29 @@ def test_wrong_arguments_are_one_line_and_nothing_is_written(shipped, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["run", "serve"])
-@pytest.mark.parametrize("given", ["clip.mp4", "csi"])
-def test_what_is_to_be_labelled_in_place_of_a_bundle(tmp_path, monkeypatch, name, given):
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "clip.mp4",
+            "no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video to label",
+        ),
+        (
+            "csi",
+            "no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video to label",
+        ),
+        ("rtsp://10.0.0.7/live", "is an address, and this has to be on a disk; a stream to label"),
+    ],
+)
+def test_what_is_to_be_labelled_in_place_of_a_bundle(tmp_path, monkeypatch, name, given, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").touch()
     result = CliRunner().invoke(main, [name, given])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (
-        f"error: {given}: no such folder; give the folder that 'edgefel export' wrote; a camera, stream or video to "
-        "label goes to --source\n"
-    )
+    assert result.stderr == f"error: {given}: {message} goes to --source\n"
+
+
+def test_an_address_to_write_to_is_no_source():
+    result = CliRunner().invoke(main, ["run", "--save", "s3://bucket/clip.mp4"])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("has to be on a disk; docs/addresses.md says what need not be\n")

@@ -50,8 +50,10 @@ def test_a_run_is_judged_as_evaluate_judges_it(document, run, faces_folder):
     assert found["without head"]["macro_f1"] == expected.without_head.macro_f1
     assert found["without copies"]["accuracy"] == expected.without_copies.with_head.accuracy
     assert found["images"] == len(open_dataset(faces_folder, "test"))
-    identity = [found[name] for name in ("run", "model", "seed", "epochs", "best_epoch", "teacher")]
-    assert identity == ["faces-3", "arbex-nano", 3, 2, 2, None]
+    identity = [
+        found[name] for name in ("run", "model", "seed", "epochs", "precision", "best_epoch", "teacher")
+    ]
+    assert identity == ["faces-3", "arbex-nano", 3, 2, "32-true", 2, None]
     assert document["command"].endswith(" runs/faces-3 --data FER+")
 
 
