@@ -25,7 +25,9 @@ class _Path(click.Path):
         if isinstance(value, str) and is_address(value):
             if self._remote:
                 return as_path(value)
-            options = [other.name for other in ctx.command.params if isinstance(other, click.Option)] if ctx else []
+            options = (
+                [other.name for other in ctx.command.params if isinstance(other, click.Option)] if ctx else []
+            )
             if isinstance(param, click.Argument) and "source" in options:
                 hint = "a stream to label goes to --source"
             else:
