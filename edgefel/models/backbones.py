@@ -16,8 +16,12 @@ from edgefel.models.config import STREAM_SIZE
 
 def to_stream_size(image: Tensor) -> Tensor:
     """[B, 3, S, S] -> [B, 3, 112, 112] with stride S/112, as nearest-neighbour resizing does; S a multiple of 112."""
-    stride = image.shape[-1] // STREAM_SIZE
-    return image if stride == 1 else image[:, :, ::stride, ::stride]
+    return thinned(image, image.shape[-1] // STREAM_SIZE)
+
+
+def thinned(x: Tensor, stride: int) -> Tensor:
+    """Every stride-th row and column of maps [B, C, H, W]."""
+    return x if stride == 1 else x[:, :, ::stride, ::stride]
 
 
 class PReLU(nn.PReLU):
@@ -62,6 +66,23 @@ class DepthwiseConv2d(nn.Conv2d):
         return super().forward(x)
 
 
+class ShortcutConv2d(nn.Conv2d):
+    """A strided 1x1 convolution; in training on a CPU it is one of stride 1 after `thinned`, with the same result.
+
+    oneDNN computes the gradient of a strided one's weights wrongly where channels come last and are fewer than a
+    register holds, 16 in float32 with AVX-512: it writes past its buffer, which ends the process, now or later
+    (https://github.com/uxlfoundation/oneDNN/issues/6035, torch 2.13).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type == "cpu":
+            return F.conv2d(thinned(x, self.stride[0]), self.weight)
+        return super().forward(x)
+
+
 class ResidualUnit(nn.Module):
     """BN, conv3x3, PReLU, conv3x3 (stride here), BN, plus a shortcut.
 
@@ -80,14 +101,10 @@ class ResidualUnit(nn.Module):
         self.stride = stride
         self.shortcut: nn.Sequential | None = None
         if inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(ShortcutConv2d(inputs, outputs, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.shortcut is not None:
-            shortcut = self.shortcut(x)
-        else:
-            shortcut = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        shortcut = self.shortcut(x) if self.shortcut is not None else thinned(x, self.stride)
         out: Tensor = self.residual(x) + shortcut
         return out
 

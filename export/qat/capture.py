@@ -14,12 +14,13 @@ from torch import Tensor, fx, nn
 from edgefel.calib.sites import Site
 from edgefel.errors import EdgefelError
 from edgefel.export.qat.fake_quant import fake_quantize, fake_quantize_weight
+from edgefel.models.backbones import ShortcutConv2d, thinned
 from edgefel.models.network import FacialExpressionModel
 
 _aten = torch.ops.aten
 LAYERS = (_aten.conv2d.default, _aten.linear.default)
 SCALES = "scales"  # the graph's module that gives the scales
-_BIAS = 2  # position among the arguments of a layer
+_BIAS, _STRIDE = 2, 3  # positions among the arguments of a layer
 
 
 class Captured:
@@ -96,6 +97,18 @@ class Captured:
         self.graph.lint()
         self.module.recompile()
         return self.module
+
+    def thin_shortcuts(self) -> None:
+        """Makes of each `ShortcutConv2d` what it is in training: a graph in evaluation mode has not done so."""
+        for name, layer in self.layers.items():
+            shortcut = self.model.get_submodule(name)
+            if not isinstance(shortcut, ShortcutConv2d) or shortcut.weight.device.type != "cpu":
+                continue
+            if (stride := shortcut.stride[0]) > 1:
+                with self.graph.inserting_before(layer):
+                    layer.update_arg(0, self.graph.call_function(thinned, (layer.args[0], stride)))
+                layer.update_arg(_STRIDE, [1, 1])
+        self.module.recompile()
 
     def _layer(self, module: str) -> fx.Node:
         if module not in self.layers:

@@ -134,6 +134,7 @@ def quantize(
     scales = known.scales_of(graph, sites)
     ranges = Scales(torch.from_numpy(np.array(list(scales.values()), np.float32)), config.qat_learn_ranges)
     quantized = captured.quantize(sites, ranges.to(device))
+    captured.thin_shortcuts()
     original.model.to(device)
     of_each = {name: every[name] for name in sites}
     student = QuantizedModel(model, quantized, ranges, of_each, known, original)

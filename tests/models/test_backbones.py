@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from convolutions import Convolutions
 from torch import nn
 
+from edgefel.models import build_model
 from edgefel.models.backbones import (
     DepthwiseConv2d,
     ImageStream,
     LandmarkStream,
     PReLU,
     ResidualUnit,
+    ShortcutConv2d,
     to_stream_size,
 )
 
@@ -96,3 +99,34 @@ def test_a_depthwise_convolution_under_autocast_is_computed_in_float32(stride):
     torch.testing.assert_close(rounded.float(), out, rtol=0.02, atol=0.02)
     torch.testing.assert_close(also_of_x.float(), of_x, rtol=0.02, atol=0.05)
     torch.testing.assert_close(also_of_weight, of_weight, rtol=0.02, atol=0.2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("stride", "side"), [(1, 6), (2, 6), (2, 7), (3, 7)])
+def test_a_shortcut_in_training_is_the_convolution_that_it_is_otherwise(dtype, stride, side):
+    x = torch.randn(4, 8, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    module = ShortcutConv2d(8, 12, stride).to(dtype)
+    with torch.no_grad(), Convolutions() as evaluated:
+        gradient = torch.randn_like(module.eval()(x))
+    with Convolutions() as trained:
+        out, of_x, (of_weight,) = _gradients(module.train(), x, gradient)
+    assert (evaluated.seen, trained.seen) == ([(8, 1, stride)], [(8, 1, 1)])
+    exact = nn.Conv2d(8, 12, 1, stride, bias=False).double()
+    exact.load_state_dict(module.state_dict())
+    expected = _gradients(exact, x.double().contiguous(), gradient.double())
+    rounding = 8 * torch.finfo(dtype).eps
+    for ours, theirs in zip((out, of_x, of_weight), (*expected[:2], *expected[2]), strict=True):
+        torch.testing.assert_close(
+            ours.double(), theirs, rtol=rounding, atol=rounding * theirs.detach().abs().max().item()
+        )
+
+
+@pytest.mark.parametrize("name", ["arbex-nano", "poster-v2-nano", "apvit-nano", "arbex-nano+resizer"])
+def test_no_model_trains_a_strided_convolution_of_1x1(name):
+    """Whose gradients end the process where oneDNN computes them wrongly, on some CPUs, not at once."""
+    model = build_model(name, num_classes=7).train()
+    size = model.config.input_size
+    with torch.no_grad(), Convolutions() as computed:
+        model(torch.randn(2, 3, size, size))
+    assert computed.seen
+    assert not computed.strided_pointwise

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from convolutions import Convolutions
 from exported import LABELS, colour_batch, run_onnx, save, tiny_graph, tiny_model, varied_model
 from onnx import numpy_helper
 from training.runs import cli, rows, tensors, write_faces
@@ -131,8 +132,11 @@ def test_the_exported_file_is_what_was_trained(home):
     student = quantize(config, load_checkpoint(home / "run" / "original"), checkpoint, torch.device("cpu"))
     batch = colour_batch(16, seed=3)
     with torch.no_grad():
-        trained = student.model.judged(torch.from_numpy(batch))
+        with Convolutions() as computed:
+            trained = student.model.judged(torch.from_numpy(batch))
         exact = checkpoint.model(torch.from_numpy(batch))
+    assert computed.seen
+    assert not computed.strided_pointwise
     file = run_onnx(int8, batch)
     for name in ("logits", "embedding"):
         like_training = sqnr_db(file[name], getattr(trained, name).numpy())
