@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -58,6 +59,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first: a long one at the end would keep one process waiting for the other."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Says how a process of pytest-xdist ended that should not have: by which signal, or with which exit code."""
+    process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+    if error is None or process is None:
+        return
+    try:
+        code = process.wait(5)
+    except subprocess.TimeoutExpired:
+        print("its pipe is closed, and it goes on", file=sys.stderr)
+        return
+    print(f"it ended by {signal.Signals(-code).name if code < 0 else f'exit code {code}'}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session", autouse=True)
