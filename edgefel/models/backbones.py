@@ -67,7 +67,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class ShortcutConv2d(nn.Conv2d):
-    """A strided 1x1 convolution; in training on a CPU it is one of stride 1 after `thinned`, with the same result.
+    """A strided 1x1 convolution; where it learns on a CPU it is one of stride 1 after `thinned`, with the same result.
 
     oneDNN computes the gradient of a strided one's weights wrongly where channels come last and are fewer than a
     register holds, 16 in float32 with AVX-512: it writes past its buffer, which ends the process, now or later
@@ -78,7 +78,9 @@ class ShortcutConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu":
+        learns = self.training or (torch.is_grad_enabled() and self.weight.requires_grad)
+        # a graph that is captured in evaluation mode has the convolution itself
+        if learns and x.device.type == "cpu" and not (torch.compiler.is_compiling() and not self.training):
             return F.conv2d(thinned(x, self.stride[0]), self.weight)
         return super().forward(x)
 
