@@ -78,9 +78,10 @@ class ShortcutConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        learns = self.training or (torch.is_grad_enabled() and self.weight.requires_grad)
         # a graph that is captured in evaluation mode has the convolution itself
-        if learns and x.device.type == "cpu" and not (torch.compiler.is_compiling() and not self.training):
+        captured = torch.compiler.is_compiling()
+        learns = self.training or (self.weight.requires_grad and torch.is_grad_enabled() and not captured)
+        if learns and x.device.type == "cpu":
             return F.conv2d(thinned(x, self.stride[0]), self.weight)
         return super().forward(x)
 
